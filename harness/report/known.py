@@ -1,0 +1,182 @@
+"""Known issues: failures that are expected, on which versions, with which parameters and in which words.
+
+An entry excuses a failure only when version, parameters and the failure's own sentence all agree, so that another fault
+in the same place is still seen; and a case that an entry matches must fail, so that the list stays true.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import Version
+
+from harness.errors import Suspect, UsageError, Verdict
+from harness.report.model import Case, Scalar
+
+KEYS = ("id", "what", "suspect", "qemu", "seen", "when", "message", "reason", "evidence")
+CASE_KEYS = ("subject", "platform", "lifecycle")
+
+VERSION = re.compile(r"(?<![\d.])(\d+\.\d+(?:\.\d+)*)(?:[-~]?rc(\d+))?")
+"""The upstream version in what QEMU and Debian say: `11.1.3`, `v11.1.0-rc2`, `1:10.0.2+ds-2~bpo12+1`."""
+
+
+def parse_version(text: str) -> Version:
+    """Return QEMU's upstream version from `text`; a release candidate sorts before its release.
+
+    Raises UsageError when there is no version in it.
+    """
+    found = VERSION.search(text)
+    if not found:
+        raise UsageError(f"no version in {text!r}", remedy="a QEMU version looks like 11.1.3")
+    number, candidate = found.groups()
+    return Version(f"{number}rc{candidate}" if candidate else number)
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One entry: `when` names parameters (or subject, platform, lifecycle) with the values that show the issue."""
+
+    id: str
+    what: str
+    suspect: Suspect
+    qemu: SpecifierSet
+    seen: tuple[str, ...]
+    when: Mapping[str, tuple[Scalar, ...]]
+    message: re.Pattern[str]
+    reason: str
+    evidence: str
+
+    def concerns(self, case: Case, version: Version) -> bool:
+        """Say whether `case` on QEMU `version` is one that the issue makes fail."""
+        given = {**case.params, "subject": case.subject, "platform": case.platform, "lifecycle": case.lifecycle}
+        alike = all(key in given and given[key] in values for key, values in self.when.items())
+        return alike and self.qemu.contains(version, prereleases=True)
+
+
+@dataclass(frozen=True)
+class KnownIssues:
+    """All entries of one file."""
+
+    issues: tuple[Issue, ...] = ()
+
+    def judge(self, case: Case, qemu_version: str) -> Case:
+        """Return the case with verdict known or fixed where an entry says so, unchanged otherwise.
+
+        `qemu_version` is what that QEMU says of itself, or its package version. Only fail and pass are judged: a case
+        that could not be tried proves nothing. Raises UsageError when `qemu_version` holds no version.
+        """
+        if case.verdict not in (Verdict.FAIL, Verdict.PASS) or not self.issues:
+            return case
+        version = parse_version(qemu_version)
+        matching = [issue for issue in self.issues if issue.concerns(case, version)]
+        if case.verdict is Verdict.FAIL:
+            excused = [issue for issue in matching if issue.message.search(case.message)]
+            return replace(case, verdict=Verdict.KNOWN, known_issue=excused[0].id) if excused else case
+        if not matching:
+            return case
+        issue = matching[0]
+        message = f"known issue {issue.id} did not fail on QEMU {version} ({issue.what}); narrow or remove its entry"
+        return replace(case, verdict=Verdict.FIXED, known_issue=issue.id, suspect=issue.suspect, message=message)
+
+
+def load(path: Path) -> KnownIssues:
+    """Read the TOML file of known issues; raises UsageError with file and entry for anything it cannot mean."""
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    except ValueError as error:
+        raise UsageError(f"is not TOML ({error})", where=str(path)) from error
+    _only(data, ("issue",), str(path))
+    entries = data.get("issue", [])
+    if not isinstance(entries, list):
+        raise UsageError("'issue' must be a list of tables", where=str(path), remedy="write [[issue]]")
+    issues = tuple(_issue(entry, f"{path}: entry {number}") for number, entry in enumerate(entries, 1))
+    names = [issue.id for issue in issues]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"id {min(twice)!r} is given twice", where=str(path))
+    return KnownIssues(issues)
+
+
+def _issue(entry: Mapping[str, object], where: str) -> Issue:
+    if isinstance(name := entry.get("id"), str):
+        where = f"{where} ({name})"
+    _only(entry, KEYS, where)
+    words = {key: _words(entry, key, where) for key in KEYS if key not in ("seen", "when")}
+    suspects = [str(suspect) for suspect in Suspect]
+    if (suspect := words["suspect"]) not in suspects:
+        raise UsageError(f"unknown suspect {suspect!r}", where=where, remedy=_meant(suspect, suspects))
+    versions = _specifier(words["qemu"], where)
+    seen = _values(entry, "seen", where)
+    for version in seen:
+        if not versions.contains(parse_version(str(version)), prereleases=True):
+            raise UsageError(f"seen on {version}, which {words['qemu']!r} leaves out", where=where)
+    return Issue(
+        id=words["id"],
+        what=words["what"],
+        suspect=Suspect(suspect),
+        qemu=versions,
+        seen=tuple(map(str, seen)),
+        when=_when(entry, where),
+        message=_pattern(words["message"], where),
+        reason=words["reason"],
+        evidence=words["evidence"],
+    )
+
+
+def _specifier(text: str, where: str) -> SpecifierSet:
+    try:
+        return SpecifierSet(text)
+    except InvalidSpecifier:
+        raise UsageError(f"'qemu' is no range of versions: {text!r}", where=where, remedy="write '>=9.0'") from None
+
+
+def _pattern(text: str, where: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UsageError(f"'message' is not a regular expression ({error})", where=where) from None
+    if pattern.search(""):
+        raise UsageError("'message' matches every failure", where=where, remedy="quote words of the failure's sentence")
+    return pattern
+
+
+def _when(entry: Mapping[str, object], where: str) -> dict[str, tuple[Scalar, ...]]:
+    table = entry.get("when")
+    if not isinstance(table, dict) or not table:
+        raise UsageError("'when' must name at least one parameter", where=where, remedy="nothing excuses everything")
+    for key in table:
+        if key not in CASE_KEYS and (close := get_close_matches(key, CASE_KEYS, cutoff=0.8)):
+            raise UsageError(f"unknown key {key!r} in 'when'", where=where, remedy=f"did you mean {close[0]!r}?")
+    return {key: _values(table, key, where) for key in table}
+
+
+def _values(table: Mapping[str, object], key: str, where: str) -> tuple[Scalar, ...]:
+    value = table.get(key)
+    if not isinstance(value, list) or not value or not all(isinstance(item, str | int | float) for item in value):
+        raise UsageError(f"{key!r} must be a list of one or more plain values", where=where)
+    return tuple(value)
+
+
+def _words(entry: Mapping[str, object], key: str, where: str) -> str:
+    value = entry.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"{key!r} must be given, in words", where=where)
+    return value
+
+
+def _only(table: Mapping[str, object], keys: Collection[str], where: str) -> None:
+    for key in table:
+        if key not in keys:
+            raise UsageError(f"unknown key {key!r}", where=where, remedy=_meant(key, keys))
+
+
+def _meant(word: str, choices: Collection[str]) -> str:
+    close = get_close_matches(word, list(choices), n=1)
+    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(choices)}"
