@@ -1,0 +1,105 @@
+"""A payload as the harness talks with it: read what it says, tell it to go on, let it end.
+
+The guest stays the same one when a lifecycle carries it into another process: `machine` then names the new process, and
+`messages` goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired, GuestFailure, NoEvidence, Suspect, Unsupported
+from harness.guest.protocol import Message, parse
+from harness.qemu.machine import Machine
+
+# From QEMU's start to the guest's `now`; TCG needs 0.1 s for it on an idle computer.
+BOOT_SECONDS = 30.0
+# For an answer to a byte that we sent, and for what a guest does at its end.
+ANSWER_SECONDS = 20.0
+
+
+class Guest:
+    """A running payload of guests/."""
+
+    def __init__(self, name: str, arguments: Mapping[str, object], machine: Machine) -> None:
+        self.name = name
+        self.arguments = dict(arguments)
+        self.machine = machine
+        self.messages: list[Message] = []
+        # How many of the messages had come when the lifecycle was over and the guest was told so.
+        self.went = 0
+
+    def hear(self, deadline: Deadline, what: str) -> Message:
+        """Return the next message.
+
+        Raises GuestFailure for garbage and panics, Unsupported with the guest's reason when it skips, QemuFailure when the
+        machine ends, DeadlineExpired.
+        """
+        message = parse(self.machine.console.line(deadline, what), side=self.machine.side)
+        self.messages.append(message)
+        if message.kind == "skip":
+            raise Unsupported(message.text, where=f"{self.name} on {self.machine.spec.cpu}")
+        if message.kind == "panic":
+            raise GuestFailure(f"the guest panicked: {message.text}", where=self.machine.side)
+        return message
+
+    def hear_until(self, kind: str, deadline: Deadline) -> Message:
+        """Return the next message of that kind; those before it are kept in `messages`. Errors as `hear`."""
+        what = f"the guest's `{kind}`"
+        while (message := self.hear(deadline, what)).kind != kind:
+            if message.kind == "end":
+                raise GuestFailure(f"the guest ended before its `{kind}`", where=self.machine.side)
+        return message
+
+    def reach_now(self) -> None:
+        """Wait until everything that the guest was asked to arrange is in place."""
+        self.hear_until("now", Deadline.after(BOOT_SECONDS))
+
+    def go(self) -> None:
+        """Tell the guest that the lifecycle is over."""
+        self.went = len(self.messages)
+        self.machine.console.say(b"g")
+
+    def ask(self) -> None:
+        """Have the guest say how things stand; its `timer` or `beat` lines come as messages."""
+        self.machine.console.say(b"?")
+
+    def end(self) -> None:
+        """Tell the guest to stop waiting for what has not come."""
+        self.machine.console.say(b"e")
+
+    def finish(self) -> None:
+        """Hear the guest out until its machine has powered off. Errors as `hear`."""
+        deadline = Deadline.after(ANSWER_SECONDS)
+        if not self.of_kind("end"):
+            self.hear_until("end", deadline)
+        try:
+            self.machine.wait_exit(deadline)
+        except DeadlineExpired as error:
+            raise GuestFailure("the guest ended but its machine did not power off", where=self.machine.side) from error
+
+    def of_kind(self, kind: str) -> list[Message]:
+        """Return all messages of a kind so far, in order."""
+        return [message for message in self.messages if message.kind == kind]
+
+    @property
+    def hello(self) -> Message:
+        """What the guest said that it is (of its last start, where it was reset)."""
+        return self.of_kind("hello")[-1]
+
+    def checks(self) -> int:
+        """Return how many checks of its own the guest made and passed.
+
+        Raises GuestFailure with the first check that failed, NoEvidence when there was none.
+        """
+        results = self.of_kind("result")
+        failed = self.of_kind("fail")
+        if failed or any(result.number("failed") for result in results):
+            first = failed[0].text if failed else "a check that it did not name"
+            more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+            # The guest is the witness; who broke what it saw is whoever carried it through the lifecycle.
+            raise GuestFailure(f"the guest found: {first}{more}", suspect=Suspect.QEMU)
+        if not results or not results[-1].number("checks"):
+            raise NoEvidence("the guest made no check", where=self.name, suspect=Suspect.GUEST)
+        return results[-1].number("checks")

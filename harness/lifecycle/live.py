@@ -1,0 +1,94 @@
+"""Migrate a running guest to another process of this host.
+
+The destination starts stopped, so that both sides can be looked at when the guest has left one and not yet gone on in the
+other. `return-path` is on wherever the transport can carry it: without it a refusal by the destination loses both sides.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from harness.lifecycle.passage import Passage
+from harness.qemu import migration
+from harness.qemu.machine import Machine
+
+HOPS = 3
+
+
+def live_unix(passage: Passage, machine: Machine) -> Machine:
+    """Migrate over a Unix socket in the private directory."""
+    return _hop(passage, machine, "return-path")
+
+
+def multifd(passage: Passage, machine: Machine) -> Machine:
+    """Migrate over two parallel channels (capability multifd)."""
+    return _hop(passage, machine, "return-path", "multifd")
+
+
+def ping_pong(passage: Passage, machine: Machine) -> Machine:
+    """Migrate HOPS times, the guest running on each machine before it leaves it."""
+    for _ in range(HOPS):
+        machine = _hop(passage, machine, "return-path")
+    return machine
+
+
+def live_tcp(passage: Passage, machine: Machine) -> Machine:
+    """Migrate over TCP on the loopback; the kernel chooses the port."""
+    destination = passage.twin()
+    _enable(machine, destination, "return-path")
+    migration.receive(destination, "tcp:127.0.0.1:0")
+    (address,) = destination.execute("query-migrate")["socket-address"]
+    return _send(passage, machine, destination, f"tcp:127.0.0.1:{address['port']}")
+
+
+def live_fd(passage: Passage, machine: Machine) -> Machine:
+    """Migrate over a socket pair, each end handed to its QEMU as a descriptor."""
+    destination = passage.twin()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        machine.qmp.send_fd("stream", ours.fileno(), deadline=passage.deadline)
+        destination.qmp.send_fd("stream", theirs.fileno(), deadline=passage.deadline)
+    _enable(machine, destination, "return-path")
+    migration.receive(destination, "fd:stream")
+    return _send(passage, machine, destination, "fd:stream")
+
+
+def postcopy(passage: Passage, machine: Machine) -> Machine:
+    """Switch over at once and let the memory follow (capability postcopy-ram); the guest runs before it is complete."""
+    destination = passage.twin()
+    _enable(machine, destination, "return-path", "postcopy-ram")
+    # Slow enough that memory is still missing when the guest goes on, so that its faults fetch it.
+    migration.set_parameters(machine, max_postcopy_bandwidth=8 << 20)
+    path = passage.file(f"{destination.side}.sock")
+    migration.receive(destination, f"unix:{path}")
+    migration.send(machine, f"unix:{path}")
+    machine.execute("migrate-start-postcopy")
+    migration.switched_over(machine, destination, passage.deadline)
+    passage.compare(passage.look(machine), passage.look(destination))
+    destination.cont()
+    migration.set_parameters(machine, max_postcopy_bandwidth=0)
+    migration.transferred(machine, destination, passage.deadline)
+    machine.dismiss()
+    return destination
+
+
+def _hop(passage: Passage, machine: Machine, *capabilities: str) -> Machine:
+    destination = passage.twin()
+    _enable(machine, destination, *capabilities)
+    path = passage.file(f"{destination.side}.sock")
+    migration.receive(destination, f"unix:{path}")
+    return _send(passage, machine, destination, f"unix:{path}")
+
+
+def _enable(source: Machine, destination: Machine, *capabilities: str) -> None:
+    for side in (source, destination):
+        migration.enable(side, *capabilities)
+
+
+def _send(passage: Passage, source: Machine, destination: Machine, uri: str) -> Machine:
+    migration.send(source, uri)
+    migration.transferred(source, destination, passage.deadline)
+    passage.compare(passage.look(source), passage.look(destination))
+    source.dismiss()
+    destination.cont()
+    return destination

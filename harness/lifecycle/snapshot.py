@@ -1,0 +1,74 @@
+"""savevm and loadvm, through the jobs that replaced them in QMP (snapshot-save, snapshot-load)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.errors import QemuFailure
+from harness.lifecycle.passage import Passage
+from harness.qemu.machine import Machine
+from harness.qemu.spec import Start
+
+_NODE = "snapshots"
+_TAG = "now"
+_BYTES = 1 << 20  # of the disk; the machine's state is kept beside it and grows the file
+
+
+def snapshot(passage: Passage, machine: Machine) -> Machine:
+    """Save an internal snapshot in a qcow2 image, let the process go, load it in a new one."""
+    path = passage.file("snapshots.qcow2")
+    machine.stop()
+    before = passage.look(machine)
+    _create(passage, machine, path)
+    _snapshot(passage, machine, "snapshot-save")
+    machine.quit(passage.deadline)
+    restored = passage.twin(Start.PAUSED)
+    _attach(restored, path)
+    _snapshot(passage, restored, "snapshot-load")
+    passage.compare(before, passage.look(restored))
+    restored.cont()
+    return restored
+
+
+def snapshot_same(passage: Passage, machine: Machine) -> Machine:
+    """Save a snapshot, reset the machine so that nothing of the guest is left, and load the snapshot into it."""
+    machine.stop()
+    before = passage.look(machine)
+    _create(passage, machine, passage.file("snapshots.qcow2"))
+    _snapshot(passage, machine, "snapshot-save")
+    machine.execute("system_reset")
+    machine.wait_event("RESET", passage.deadline)
+    _snapshot(passage, machine, "snapshot-load")
+    passage.compare(before, passage.look(machine))
+    machine.cont()
+    return machine
+
+
+def _create(passage: Passage, machine: Machine, path: Path) -> None:
+    """Make the qcow2 image through the running QEMU: qemu-img is a package of its own."""
+    _job(passage, machine, "blockdev-create", {"options": {"driver": "file", "filename": str(path), "size": 0}})
+    machine.execute("blockdev-add", {"driver": "file", "node-name": "file", "filename": str(path)})
+    options = {"driver": "qcow2", "file": "file", "size": _BYTES}
+    _job(passage, machine, "blockdev-create", {"options": options})
+    machine.execute("blockdev-add", {"driver": "qcow2", "node-name": _NODE, "file": "file"})
+
+
+def _attach(machine: Machine, path: Path) -> None:
+    file = {"driver": "file", "filename": str(path)}
+    machine.execute("blockdev-add", {"driver": "qcow2", "node-name": _NODE, "file": file})
+
+
+def _snapshot(passage: Passage, machine: Machine, command: str) -> None:
+    _job(passage, machine, command, {"tag": _TAG, "vmstate": _NODE, "devices": [_NODE]})
+
+
+def _job(passage: Passage, machine: Machine, command: str, arguments: dict[str, object]) -> None:
+    """Run a QEMU job to its end (qapi/job.json). Raises QemuFailure with the job's error."""
+    since = len(machine.qmp.events)
+    name = f"job{since}"
+    machine.execute(command, {"job-id": name, **arguments})
+    machine.wait_event("JOB_STATUS_CHANGE", passage.deadline, since=since, id=name, status="concluded")
+    (job,) = [job for job in machine.execute("query-jobs") if job["id"] == name]
+    machine.execute("job-dismiss", {"id": name})
+    if error := job.get("error"):
+        raise QemuFailure(f"{command}: {error}", where=machine.side)

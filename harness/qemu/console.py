@@ -1,0 +1,125 @@
+"""A machine's serial console: a full log on disk, and pexpect on what has not been read yet.
+
+The I/O thread owns the socket's reading side. It appends every byte to the log as it comes, whether or not anybody waits,
+so QEMU never stalls on a full socket and the log is complete at any moment. pexpect searches a bounded window of the rest.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import pexpect
+from pexpect.socket_pexpect import SocketSpawn
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired, GuestFailure
+from harness.events import Timeline
+from harness.qemu.hub import Hub
+
+# What a guest says when it is lost; a wait for anything else ends here. The payloads' own panic line is part of their
+# protocol; the rest are Linux's (kernel/panic.c, arch/arm64/mm/fault.c, kernel/watchdog.c, kernel/rcu/tree_stall.h).
+PANICS = re.compile(
+    rb"@\d+ panic [^\n]*\n|Kernel panic - not syncing[^\n]*\n|Unable to handle kernel [^\n]*\n|"
+    rb"Internal error: [^\n]*\n|watchdog: BUG: soft lockup[^\n]*\n|rcu: INFO: rcu_\w+ (?:self-)?detected stall[^\n]*\n"
+)
+_LINE = re.compile(rb"[^\n]*\n")
+# pexpect searches the newest WINDOW bytes only, so a read must stay below it or a line could pass unseen.
+_READ = 2048
+_WINDOW = 8192
+
+
+class Console(SocketSpawn):  # type: ignore[misc]  # the stubs leave the class untyped
+    """The console of one machine; `alive` raises when the machine cannot say anything more."""
+
+    def __init__(self, hub: Hub, ours: socket.socket, side: str, log: Path, timeline: Timeline) -> None:
+        super().__init__(ours, maxread=_READ, searchwindowsize=_WINDOW)
+        self.delayafterread = None
+        self._hub = hub
+        self._side = side
+        self._timeline = timeline
+        self._log_file: IO[bytes] = log.open("wb", buffering=0)
+        self._unread = bytearray()
+        self._ended = False
+        self.alive: Callable[[], None] = lambda: None
+        self._deadline = Deadline.after(0)
+        ours.setblocking(False)
+        hub.call(hub.loop.add_reader, ours.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        try:
+            data = self.socket.recv(65536)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        if data:
+            self._log_file.write(data)
+            self._unread += data
+        else:
+            self._hub.loop.remove_reader(self.socket.fileno())
+            self._ended = True
+        self._hub.heard()
+
+    def _take(self, size: int) -> bytes | None:
+        if self._unread:
+            data = bytes(self._unread[:size])
+            del self._unread[:size]
+            return data
+        if self._ended:
+            raise pexpect.EOF("the console closed")
+        self.alive()
+        return None
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:
+        """Return up to `size` bytes as soon as there are any; raises what `alive` raises, pexpect.EOF or pexpect.TIMEOUT."""
+        try:
+            return self._hub.until(lambda: self._take(size), self._deadline, "console output")
+        except DeadlineExpired as error:
+            raise pexpect.TIMEOUT(error.what) from error
+
+    def line(self, deadline: Deadline, what: str) -> str:
+        """Return the next whole line without its end.
+
+        Raises GuestFailure on a panic, DeadlineExpired naming `what` was waited for, pexpect.EOF when the console closed, and
+        whatever `alive` raises.
+        """
+        self._deadline = deadline
+        try:
+            self.expect([_LINE], timeout=None)
+        except pexpect.TIMEOUT:
+            last = (self.before or b"")[-200:]
+            raise DeadlineExpired(
+                f"waited {deadline.seconds:.1f} s for {what}", where=f"{self._side} console", remedy=f"last bytes {last!r}"
+            ) from None
+        raw: bytes = self.after
+        text = raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
+        self._timeline.add(self._side, "console", text)
+        if PANICS.search(raw):
+            raise GuestFailure(f"the guest panicked: {text}", where=f"{self._side} console")
+        return text
+
+    def say(self, data: bytes) -> None:
+        """Send bytes to the guest."""
+        self._timeline.add(self._side, "send", repr(data.decode("latin-1")))
+        self.socket.sendall(data)
+
+    def close(self) -> None:
+        """Stop reading and close the log; what was logged stays."""
+        if not self._log_file.closed:
+            if not self._ended:
+                self._hub.call(self._hub.loop.remove_reader, self.socket.fileno())
+                self._drain()
+            self.socket.close()
+            self._log_file.close()
+
+    def _drain(self) -> None:
+        """Log what QEMU had written before it went."""
+        try:
+            while data := self.socket.recv(65536):
+                self._log_file.write(data)
+        except (BlockingIOError, ConnectionResetError):
+            return

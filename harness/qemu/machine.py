@@ -1,0 +1,227 @@
+"""A machine: one QEMU process with its QMP, console and gdb connections.
+
+    with Machine(spec, qemu, workshop, timeline, side="source") as machine:
+        machine.console.line(deadline, "the guest's first word")
+        machine.stop(deadline)
+        state = machine.look(deadline)
+
+Everything that is known about a machine when it ends stays in its directory: the console, the QMP log, stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+
+from harness.assets.qemu import QemuBinary
+from harness.deadline import Deadline
+from harness.errors import QemuFailure
+from harness.events import Timeline
+from harness.host.local import LocalHost
+from harness.qemu.console import Console
+from harness.qemu.gdb import GdbStub, TargetCache
+from harness.qemu.hub import Hub
+from harness.qemu.qmp import Event, Qmp
+from harness.qemu.spec import MachineSpec, Start, Wiring, arguments
+from harness.state.model import State
+
+# A QMP command is answered by the main loop; under a busy TCG it may have to wait for the big lock.
+COMMAND_SECONDS = 20.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every machine of one harness process shares: where it runs, who listens, what is known about CPUs."""
+
+    host: LocalHost
+    hub: Hub
+    targets: TargetCache
+
+
+class Machine:
+    """One QEMU process. `side` names it in logs and messages ("source", "destination", ...)."""
+
+    def __init__(
+        self, spec: MachineSpec, qemu: QemuBinary, workshop: Workshop, timeline: Timeline, *, side: str, start: Start = Start.RUNNING
+    ) -> None:
+        self.spec = spec
+        self.qemu = qemu
+        self.side = side
+        self.timeline = timeline
+        self.directory = workshop.host.directory(side)
+        self._workshop = workshop
+        self._hub = workshop.hub
+        self._exit_watched: int | None = None
+        # Events from this index on belong to the migration under way (harness/qemu/migration.py).
+        self.migration_began = 0
+        qmp_ours, qmp_theirs = socket.socketpair()
+        console_ours, console_theirs = socket.socketpair()
+        wiring = Wiring(qmp_theirs.fileno(), console_theirs.fileno(), self.directory / "gdb", start)
+        self.argv = [*qemu.argv, *arguments(spec, wiring)]
+        timeline.add(side, "start", " ".join(self.argv))
+        with qmp_theirs, console_theirs:
+            self.process = workshop.host.spawn(
+                self.argv,
+                env=qemu.env,
+                stderr=self.directory / "stderr.log",
+                pass_fds=(qmp_theirs.fileno(), console_theirs.fileno()),
+            )
+        self._watch_exit()
+        self.console = Console(self._hub, console_ours, side, self.directory / "console.log", timeline)
+        self.console.alive = self.check_alive
+        self.qmp = Qmp(self._hub, qmp_ours, side, self.directory / "qmp.log", timeline)
+        self.qmp.on_event = lambda event: timeline.add(side, "event", str(event))
+
+    def __enter__(self) -> Self:
+        """Connect QMP; the process has been running since it was made."""
+        try:
+            self.qmp.connect(Deadline.after(COMMAND_SECONDS))
+        except QemuFailure as error:
+            self.settle(Deadline.after(2))
+            self.close()
+            raise QemuFailure(f"QEMU did not start: {self.last_words() or error.what}", where=self.side) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill the process if it still runs and close what was opened."""
+        self.close()
+
+    # -- what it is asked to do
+
+    def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
+        """Run one QMP command; errors as `Qmp.execute`, with QEMU's last words when it died of it."""
+        try:
+            return self.qmp.execute(command, arguments, deadline=Deadline.after(COMMAND_SECONDS))
+        except QemuFailure:
+            if self.settle(Deadline.after(0.2)):
+                self.check_alive()
+            raise
+
+    def monitor(self, line: str) -> str:
+        """Run one line of the human monitor and return what it prints."""
+        return str(self.execute("human-monitor-command", {"command-line": line}))
+
+    def stop(self) -> None:
+        """Stop all vCPUs; the guest's clocks stand still until `cont` (system/cpus.c, vm_stop)."""
+        self.execute("stop")
+
+    def cont(self) -> None:
+        """Let all vCPUs run."""
+        self.execute("cont")
+
+    def status(self) -> str:
+        """Return the run state in QEMU's words (qapi/run-state.json)."""
+        return str(self.execute("query-status")["status"])
+
+    def look(self, deadline: Deadline) -> State:
+        """Return the registers of every vCPU as the gdb stub shows them. The machine has to be stopped."""
+        with GdbStub(self.directory / "gdb", deadline, self.side) as stub:
+            key = (self.qemu.argv, self.spec.machine, self.spec.cpu, self.spec.el2, self.spec.gic_version, self.spec.accel)
+            target = self._workshop.targets.known.get(key)
+            if target is None:
+                target = self._workshop.targets.known[key] = stub.target()
+            vcpus = [stub.registers(target, thread) for thread in stub.threads()]
+        state = State.from_gdb(dict(enumerate(vcpus)))
+        self.timeline.add(self.side, "look", f"{len(state.registers)} registers of {len(vcpus)} vCPUs")
+        return state
+
+    def quit(self, deadline: Deadline) -> None:
+        """End the process in order and wait until it is gone."""
+        if self.process.poll() is None:
+            self.execute("quit")
+            self.wait_exit(deadline)
+
+    def dismiss(self) -> None:
+        """Tell the process to end, without waiting for it: it is reaped by `close`."""
+        self.execute("quit")
+
+    def kill(self) -> None:
+        """Kill the process at once (SIGKILL), as a fault."""
+        self.timeline.add(self.side, "kill", "SIGKILL")
+        self.process.kill()
+
+    # -- what is heard from it
+
+    def wait_event(self, name: str, deadline: Deadline, *, since: int = 0, **data: object) -> Event:
+        """Return the first event of that name, from index `since` on, whose data has the given items.
+
+        Raises QemuFailure when the process ends first, DeadlineExpired.
+        """
+
+        def answer() -> Event | None:
+            for event in self.qmp.events[since:]:
+                if event.name == name and all(event.data.get(key) == value for key, value in data.items()):
+                    return event
+            self.check_alive()
+            return None
+
+        return self._hub.until(answer, deadline, f"the event {name} from {self.side}")
+
+    def until(self, answer: Callable[[], T | None], deadline: Deadline, what: str) -> T:
+        """Return the first answer that is not None; asked again after everything heard from any machine. As `Hub.until`."""
+        return self._hub.until(answer, deadline, what)
+
+    def settle(self, deadline: Deadline) -> bool:
+        """Give a process that seems to be going until the deadline to go, so that its last words are complete."""
+        try:
+            self.process.wait(deadline.remaining)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def wait_exit(self, deadline: Deadline) -> int:
+        """Wait until the process is gone and return its exit status (negative: the signal's number)."""
+        return self._hub.until(self.process.poll, deadline, f"{self.side} to exit")
+
+    def check_alive(self) -> None:
+        """Raise QemuFailure with the exit status and QEMU's last words if the process is gone."""
+        status = self.process.poll()
+        if status is None:
+            return
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        words = self.last_words()
+        raise QemuFailure(f"QEMU {how}" + (f": {words}" if words else ""), where=self.side)
+
+    def last_words(self) -> str:
+        """Return what QEMU wrote to stderr, on one line, without its program name."""
+        path = self.directory / "stderr.log"
+        lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
+        return "; ".join(line.removeprefix("qemu-system-aarch64: ") for line in lines[-6:])
+
+    # -- its end
+
+    def close(self) -> None:
+        """Kill the process if it runs, reap it, and close every connection. May be called twice."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._unwatch_exit()
+        self.console.close()
+        self.qmp.close()
+
+    def _watch_exit(self) -> None:
+        """Wake all waiters when the process ends, through a pidfd (pidfd_open(2))."""
+        self._exit_watched = os.pidfd_open(self.process.pid)
+        self._hub.call(self._hub.loop.add_reader, self._exit_watched, self._exited)
+
+    def _exited(self) -> None:
+        if self._exit_watched is not None:
+            self._hub.loop.remove_reader(self._exit_watched)
+            os.close(self._exit_watched)
+            self._exit_watched = None
+            self.timeline.add(self.side, "exit", "the process is gone")
+        self._hub.heard()
+
+    def _unwatch_exit(self) -> None:
+        self._hub.call(self._exited)
+
+

@@ -1,0 +1,126 @@
+"""Carrying a guest's state from one QEMU process to another, judged from both sides together.
+
+The source alone never knows: with a plain socket it says `completed` although the destination has refused the stream and
+gone. So every transfer ends on the first of: both sides completed; either side failed; either process gone; the deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.deadline import Deadline
+from harness.errors import Blocked, DeadlineExpired, QemuFailure, Unsupported
+from harness.qemu.machine import Machine
+from harness.qemu.qmp import QmpRefused
+
+TRANSFER_SECONDS = 30.0
+_LOST = ("failed", "cancelled")
+
+
+def enable(machine: Machine, *capabilities: str) -> None:
+    """Switch migration capabilities on, with the `events` that tell us of each change of status (qapi/migration.json).
+
+    Raises Unsupported with QEMU's own words when this QEMU or this computer lacks one.
+    """
+    wanted = [{"capability": name, "state": True} for name in ("events", *capabilities)]
+    try:
+        machine.execute("migrate-set-capabilities", {"capabilities": wanted})
+    except QmpRefused as error:
+        raise Unsupported(f"QEMU refuses {', '.join(capabilities)}: {error.description}", where=machine.side) from error
+
+
+def set_parameters(machine: Machine, **parameters: object) -> None:
+    """Set migration parameters; underscores in names stand for dashes."""
+    machine.execute("migrate-set-parameters", {name.replace("_", "-"): value for name, value in parameters.items()})
+
+
+def send(source: Machine, uri: str) -> None:
+    """Begin to send. Raises Blocked with QEMU's reasons where it refuses this machine by design (`blocked-reasons`)."""
+    source.migration_began = len(source.qmp.events)
+    try:
+        source.execute("migrate", {"uri": uri})
+    except QmpRefused as error:
+        reasons: Sequence[str] = source.execute("query-migrate").get("blocked-reasons") or ()
+        if reasons:
+            raise Blocked("; ".join(reasons), where=source.side) from error
+        raise
+
+
+def receive(destination: Machine, uri: str) -> None:
+    """Begin to load (file:, fd:) or to listen (unix:, tcp:)."""
+    destination.migration_began = len(destination.qmp.events)
+    destination.execute("migrate-incoming", {"uri": uri})
+
+
+def status(machine: Machine) -> str:
+    """Return the newest status that was heard of the machine's migration under way, `none` before the first."""
+    events = machine.qmp.events[machine.migration_began :]
+    return next((str(event.data["status"]) for event in reversed(events) if event.name == "MIGRATION"), "none")
+
+
+def saved(source: Machine, deadline: Deadline) -> None:
+    """Wait until a stream is written completely. Raises QemuFailure with QEMU's reason."""
+
+    def done() -> bool | None:
+        now = status(source)
+        if now in _LOST:
+            return False
+        source.check_alive()
+        return True if now == "completed" else None
+
+    if not source.until(done, deadline, "the source to write the stream"):
+        raise QemuFailure(f"the source could not save: {_reason(source)}", where=source.side)
+
+
+def transferred(source: Machine | None, destination: Machine, deadline: Deadline) -> None:
+    """Wait until the guest is on the destination completely, by the word of both sides (`source` None: a file is loaded).
+
+    Raises QemuFailure naming the side that failed, with its words and what the other side claims.
+    """
+
+    def done() -> str | None:
+        ours = status(source) if source is not None else "completed"
+        theirs = status(destination)
+        if destination.process.poll() is not None or theirs in _LOST:
+            return "destination"
+        if source is not None and (source.process.poll() is not None or ours in _LOST):
+            return "source"
+        return "both" if ours == theirs == "completed" else None
+
+    outcome = destination.until(done, deadline, "both sides to complete the migration")
+    if outcome == "both":
+        return
+    claim = f"; the source says {status(source)}: {_reason(source)}" if source is not None else ""
+    if outcome == "source":
+        # A refusal reaches the source first and the destination's last words are the reason: give them time to come.
+        raise QemuFailure(f"the migration failed on the source{claim}; the destination says {_parting(destination)}")
+    raise QemuFailure(f"the destination did not take the stream: {_parting(destination)}{claim}", where=destination.side)
+
+
+def switched_over(source: Machine, destination: Machine, deadline: Deadline) -> None:
+    """Wait until a postcopy destination has the device state and could run, memory still coming.
+
+    QEMU tells nobody when a destination that was started with -S is ready, so its run state is asked for in a loop, each
+    question answered by its main loop; `inmigrate` ends with the device state (migration/savevm.c, loadvm_postcopy_handle_run).
+    Raises QemuFailure with the sides' words, DeadlineExpired.
+    """
+    while True:
+        if status(source) in _LOST:
+            raise QemuFailure(f"the migration failed on the source: {_reason(source)}", where=source.side)
+        if destination.status() != "inmigrate":
+            return
+        if deadline.expired:
+            raise DeadlineExpired(f"waited {deadline.seconds:.1f} s for the destination to switch over")
+
+
+def _reason(machine: Machine) -> str:
+    """Return QEMU's own reason for a failed migration, or the words it died with."""
+    if machine.process.poll() is not None:
+        return machine.last_words() or "it is gone without a word"
+    return str(machine.execute("query-migrate").get("error-desc", "no reason given"))
+
+
+def _parting(machine: Machine) -> str:
+    """Return what a process says for itself, giving one that is about to exit a moment to do so."""
+    machine.settle(Deadline.after(0.5))
+    return _reason(machine)
