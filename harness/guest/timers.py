@@ -1,0 +1,117 @@
+"""The `timers` payload from outside: what to ask of it, hearing it out, and what the oracle says of what it read."""
+
+from __future__ import annotations
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired, Failure, GuestFailure, InstantMissed, NoEvidence, TimerFailure
+from harness.guest.payload import ANSWER_SECONDS, Guest
+from harness.guest.protocol import Message
+from harness.lifecycle import Lifecycle
+from harness.state import timers
+
+TICKS = 5
+_KINDS = {"arranged", "irq", "timer"}
+# In all, whatever the guest's counter says: a guest whose counter stands still is lost too.
+_PATIENCE_SECONDS = 30.0
+
+
+def times(instant: str, lifecycle: Lifecycle) -> dict[str, int]:
+    """Return the payload's times in µs for an instant that has to last until the lifecycle is over."""
+    ahead = 1000 * max(50, lifecycle.runs_on_ms)
+    if instant == "periodic":
+        return {"ticks": TICKS, "period_us": max(20_000, ahead // 3)}
+    # What is disabled has to pass CVAL, and may do so at any time.
+    return {"ahead_us": 20_000 if instant in ("disabled", "expired-masked") else ahead}
+
+
+def arrangement(guest: Guest) -> timers.Arrangement:
+    """Return what the guest was asked for, with what it said of itself."""
+    asked = guest.arguments
+    return timers.Arrangement(
+        timer=str(asked["timer"]),
+        instant=str(asked["instant"]),
+        by=str(asked["by"]),
+        freq=guest.hello.number("freq"),
+        vcpus=guest.hello.number("vcpus"),
+        ticks=int(str(asked.get("ticks", 0))),
+    )
+
+
+def readings(guest: Guest) -> list[timers.Reading]:
+    """Return everything that the guest read in its timers, in order."""
+    return [
+        _reading(message, before_go=index < guest.went)
+        for index, message in enumerate(guest.messages)
+        if message.kind in _KINDS
+    ]
+
+
+def hear_out(guest: Guest) -> None:
+    """Hear the guest until it ends, or until its own counter proves that an interrupt will not come any more.
+
+    Raises GuestFailure, QemuFailure, DeadlineExpired when the guest does not even answer.
+    """
+    asked = arrangement(guest)
+    limit = Deadline.after(_PATIENCE_SECONDS)
+    _hear_timers(guest, asked.vcpus)
+    patience = _remaining(asked, readings(guest)) + timers.BOUND_SECONDS
+    while not guest.of_kind("end"):
+        try:
+            guest.hear(limit.sooner(patience), "the guest's next interrupt or its end")
+        except DeadlineExpired:
+            guest.ask()
+            _hear_timers(guest, asked.vcpus)
+            if timers.lost(asked, readings(guest)) or limit.expired:
+                guest.end()
+                guest.hear_until("end", Deadline.after(ANSWER_SECONDS))
+            patience = timers.BOUND_SECONDS
+
+
+def judge(guest: Guest, lifecycle: Lifecycle) -> int:
+    """Return how many interrupts the guest took, each once, in time and with the registers as the Arm ARM says.
+
+    Raises InstantMissed, TimerFailure with the worst that was found, GuestFailure for the guest's own checks, NoEvidence.
+    """
+    asked, read = arrangement(guest), readings(guest)
+    if lifecycle.name != "straight" and timers.instant_missed(asked, read):
+        raise InstantMissed("the interrupt came before the lifecycle was over; the computer is too slow for this deadline")
+    findings = timers.find(asked, read)
+    if findings:
+        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        raise TimerFailure(findings[0].text + more)
+    guest.checks()
+    interrupts = len([reading for reading in read if reading.kind == "irq"])
+    if not read or interrupts != asked.expected * asked.vcpus:
+        raise NoEvidence("no interrupt was counted", where=guest.name)
+    return interrupts
+
+
+def _reading(message: Message, *, before_go: bool) -> timers.Reading:
+    kind = message.kind
+    if kind not in ("arranged", "irq", "timer"):
+        raise GuestFailure(f"`{kind}` is no reading of a timer", where=message.side)
+    numbers = {key: message.number(key) for key in ("cpu", "cval", "cnt", "ctl")}
+    optional = {key: message.number(key) for key in ("n", "intid") if key in message.values}
+    return timers.Reading(kind=kind, **numbers, **optional, before_go=before_go)  # type: ignore[arg-type]  # narrowed above
+
+
+def _hear_timers(guest: Guest, vcpus: int) -> None:
+    """Hear one `timer` line of each vCPU."""
+    deadline = Deadline.after(ANSWER_SECONDS)
+    for _ in range(vcpus):
+        try:
+            guest.hear_until("timer", deadline)
+        except DeadlineExpired as error:
+            raise Failure(f"the guest does not answer any more: {error.what}", where=error.where) from error
+
+
+def _remaining(asked: timers.Arrangement, read: list[timers.Reading]) -> float:
+    """Return how long the guest needs from now on, in seconds, if all is well, by its own newest readings."""
+    if asked.instant == "armed-far":
+        return 0.0
+    newest = {reading.cpu: reading for reading in read if reading.kind == "timer"}.values()
+    ticks = max((reading.cval - reading.cnt for reading in newest), default=0)
+    if asked.instant == "periodic":
+        irqs = sorted(reading.cval for reading in read if reading.kind == "irq" and reading.cpu == 0)
+        ticks += asked.ticks * (irqs[1] - irqs[0]) if len(irqs) > 1 else 0
+    return max(0, ticks) / asked.freq

@@ -1,0 +1,125 @@
+"""Two states, compared name by name under rules, in both directions.
+
+A register that only one side has is a difference too: QEMU keeps the reset value of one that only the destination
+knows, and says nothing (design, idea 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.errors import NoEvidence, UsageError
+from harness.state import sysregs
+from harness.state.model import State, Value
+from harness.state.rules import RULES, Kind, Rule, rule_for
+
+_SHOWN = 3  # differences that a sentence spells out
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """A field of a register whose value differs; one named `[63:40]` covers bits that no known field does."""
+
+    name: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One name whose value differs; None where a side does not have it."""
+
+    name: str
+    before: Value | None
+    after: Value | None
+    rule: Rule
+    allowed: bool
+    fields: tuple[FieldChange, ...]
+
+    def sentence(self) -> str:
+        """Return the difference in words: `CNTHP_CTL_EL2.ISTATUS 1 -> 0 on cpu0`."""
+        cpu, _, register = self.name.partition("/")
+        if not cpu.startswith("cpu"):
+            cpu, register = "", self.name
+        if self.fields:
+            text = ", ".join(f"{register}.{f.name} {_show(f.before)} -> {_show(f.after)}" for f in self.fields)
+        else:
+            text = f"{register} {_show(self.before)} -> {_show(self.after)}"
+        return f"{text} on {cpu}" if cpu else text
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of a comparison: how many names both sides had, and all differences, those not allowed first."""
+
+    compared: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def failures(self) -> tuple[Difference, ...]:
+        """The differences that no rule allows."""
+        return tuple(difference for difference in self.differences if not difference.allowed)
+
+    @property
+    def same(self) -> bool:
+        """True where everything that must survive did."""
+        return not self.failures
+
+    def sentence(self) -> str:
+        """Return the outcome in one line."""
+        failures = self.failures
+        if not failures:
+            return f"{self.compared} registers compared, all that must survive did"
+        text = "; ".join(difference.sentence() for difference in failures[:_SHOWN])
+        rest = len(failures) - _SHOWN
+        return f"{text}; and {rest} more of {self.compared} compared" if rest > 0 else text
+
+
+def compare(before: State, after: State, rules: Sequence[Rule] = RULES) -> Comparison:
+    """Compare two states of one view. Raises UsageError for different views, NoEvidence where no name is shared."""
+    if before.view != after.view:
+        raise UsageError(f"a {before.view} view cannot be compared with a {after.view} view", remedy="use cross_check")
+    return _compare(before, after, before.registers.keys() | after.registers.keys(), rules)
+
+
+def cross_check(earlier: State, later: State, rules: Sequence[Rule] = RULES) -> Comparison:
+    """Compare two views on the names they share. Raises NoEvidence where they share none."""
+    return _compare(earlier, later, earlier.registers.keys() & later.registers.keys(), rules)
+
+
+def _compare(before: State, after: State, names: Iterable[str], rules: Sequence[Rule]) -> Comparison:
+    shared, differences = 0, []
+    for name in names:
+        old, new = before.registers.get(name), after.registers.get(name)
+        if old is not None and new is not None:
+            shared += 1
+        if old != new:
+            rule = rule_for(name, rules)
+            differences.append(Difference(name, old, new, rule, rule.allows(old, new), _changes(name, old, new)))
+    if not shared:
+        raise NoEvidence("nothing was compared: the two states share no register")
+    differences.sort(key=lambda each: (each.allowed, each.rule.kind is not Kind.MUST_SURVIVE, each.name))
+    return Comparison(shared, tuple(differences))
+
+
+def _changes(name: str, before: Value | None, after: Value | None) -> tuple[FieldChange, ...]:
+    """Return the fields that differ, and one for the span of changed bits outside of all of them."""
+    fields = sysregs.fields_of(name.partition("/")[2])
+    if not fields or not isinstance(before, int) or not isinstance(after, int):
+        return ()
+    changes = [FieldChange(f.name, f.of(before), f.of(after)) for f in fields if f.of(before) != f.of(after)]
+    rest = (before ^ after) & ~sum(field.mask for field in fields)
+    if rest:
+        low = (rest & -rest).bit_length() - 1
+        span = sysregs.Field(f"[{rest.bit_length() - 1}:{low}]", low, rest.bit_length() - low)
+        changes.append(FieldChange(span.name, span.of(before), span.of(after)))
+    return tuple(changes)
+
+
+def _show(value: Value | None) -> str:
+    if value is None:
+        return "absent"
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value) if 0 <= value < 10 else f"{value:#x}"

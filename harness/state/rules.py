@@ -1,0 +1,90 @@
+"""What a register or field may do between two looks at a machine that did not run in between.
+
+What no rule names must survive. Each rule is here because the difference was seen with QEMU 11.1.3 under TCG, on
+`-cpu max` and others; `source` says where the difference comes from. No rule covers a timer's CTL register: ISTATUS
+of a stopped machine is as it was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness.state.model import Value
+
+
+class Kind(StrEnum):
+    """What a rule says."""
+
+    MUST_SURVIVE = "must survive"
+    FORWARD = "may only move forward"
+    DERIVED = "derived"
+    UNKNOWN_AT_RESET = "unknown at reset"
+    REWRITTEN = "rewritten"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: a regular expression for whole names, without their `cpu0/`, and why it is needed."""
+
+    pattern: str
+    kind: Kind
+    reason: str
+    source: str
+
+    def allows(self, before: Value | None, after: Value | None) -> bool:
+        """Say whether a difference may be; a register that one side lacks is `None` there."""
+        match self.kind:
+            case Kind.MUST_SURVIVE:
+                return False
+            case Kind.FORWARD:
+                return isinstance(before, int) and isinstance(after, int) and before <= after
+            case _:
+                return True
+
+
+DEFAULT = Rule(".*", Kind.MUST_SURVIVE, "a saved machine goes on where it stopped", "design, idea 3")
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        r"CNT[PV]CT_EL0",
+        Kind.FORWARD,
+        "the system counter: it stands still only while QEMU keeps the machine's clock stopped",
+        "Arm ARM D12.1; only a guest shows it, neither the gdb stub nor the stream does",
+    ),
+    Rule(
+        r"PMCCNTR_EL0|PMEVCNTR\d+_EL0",
+        Kind.FORWARD,
+        "while counting, QEMU keeps a start value and writes the count back only when the machine is saved or the "
+        "guest reads it: gdb shows 0 before `migrate` and the count after it",
+        "seen on -cpu max with the cycle counter and event 0x11 counting; QEMU target/arm/machine.c, cpu_pre_save",
+    ),
+    Rule(
+        r"timer/cpu_(clock|ticks)_offset",
+        Kind.FORWARD,
+        "the machine's own clock: it stands still over save and restore, and moves on with a `cont` between two saves",
+        "seen with cont and stop between two saves; QEMU system/cpu-timers.c",
+    ),
+    Rule(
+        r"pl031/tick_offset_vmstate",
+        Kind.FORWARD,
+        "the real-time clock's offset for old QEMUs, computed anew at each save from the host's wall clock, which went "
+        "on while the machine was stopped; tick-offset/tick_offset beside it is the one that counts, and must survive",
+        "seen as +1 between a save and the save after its restore; QEMU hw/rtc/pl031.c, pl031_pre_save",
+    ),
+    Rule(
+        r"globalstate/(runstate|size)",
+        Kind.REWRITTEN,
+        "the word for the run state of the process that saved, and its length: `running` from a live save, `paused` "
+        "from the next",
+        "seen with a running machine saved, restored and saved again; QEMU migration/global_state.c",
+    ),
+)
+
+
+def rule_for(name: str, rules: Sequence[Rule] = RULES) -> Rule:
+    """Return the first rule for a register's full name, or the default: it must survive."""
+    bare = re.sub(r"^cpu\d+/", "", name)
+    return next((rule for rule in rules if re.fullmatch(rule.pattern, bare)), DEFAULT)
