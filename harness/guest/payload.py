@@ -6,7 +6,7 @@ The guest stays the same one when a lifecycle carries it into another process: `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, GuestFailure, NoEvidence, Suspect, Unsupported
@@ -55,6 +55,26 @@ class Guest:
     def reach_now(self) -> None:
         """Wait until everything that the guest was asked to arrange is in place."""
         self.hear_until("now", Deadline.after(BOOT_SECONDS))
+
+    def follow(self, machines: Sequence[Machine]) -> None:
+        """Go on with the guest in the last of the machines that a lifecycle led it through, in order.
+
+        What it had said in the others and nobody has read is heard first, and half a line is carried over.
+        """
+        for left, entered in zip(machines, machines[1:], strict=False):
+            lines, rest = left.console.leftover()
+            self.messages += [parse(line, side=left.side) for line in lines]
+            entered.console.continues(rest)
+            self.machine = entered
+        lines, rest = self.machine.console.leftover()
+        self.messages += [parse(line, side=self.machine.side) for line in lines]
+        self.machine.console.continues(rest)
+
+    def restart(self) -> None:
+        """Forget what the guest said in the life that a reset has ended, and wait until it has arranged everything anew."""
+        self.machine.console.leftover()
+        self.messages.clear()
+        self.reach_now()
 
     def go(self) -> None:
         """Tell the guest that the lifecycle is over."""

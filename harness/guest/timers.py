@@ -115,3 +115,8 @@ def _remaining(asked: timers.Arrangement, read: list[timers.Reading]) -> float:
         irqs = sorted(reading.cval for reading in read if reading.kind == "irq" and reading.cpu == 0)
         ticks += asked.ticks * (irqs[1] - irqs[0]) if len(irqs) > 1 else 0
     return max(0, ticks) / asked.freq
+
+
+def compared(guest: Guest) -> int:
+    """Return how many register values of the guest's own account the oracle has judged: CVAL, CNT and CTL of each reading."""
+    return 3 * len(readings(guest))

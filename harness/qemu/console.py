@@ -102,6 +102,21 @@ class Console(SocketSpawn):  # type: ignore[misc]  # the stubs leave the class u
             raise GuestFailure(f"the guest panicked: {text}", where=f"{self._side} console")
         return text
 
+    def leftover(self) -> tuple[list[str], bytes]:
+        """Take what has come and not been read: whole lines, and the beginning of one.
+
+        For a guest that goes on in another machine; half a line may have left it here and the other half there.
+        """
+        data: bytes = self._before.getvalue() + bytes(self._unread)
+        self._unread.clear()
+        self._before, self._buffer = self.buffer_type(), self.buffer_type()
+        *lines, rest = data.split(b"\n")
+        return [line.decode("utf-8", "backslashreplace").rstrip("\r") for line in lines], rest
+
+    def continues(self, beginning: bytes) -> None:
+        """Read `beginning` before what this machine itself wrote: the half line from the machine before."""
+        self._unread[:0] = beginning
+
     def say(self, data: bytes) -> None:
         """Send bytes to the guest."""
         self._timeline.add(self._side, "send", repr(data.decode("latin-1")))

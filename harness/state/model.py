@@ -50,14 +50,17 @@ class State:
     view: View
     registers: Mapping[str, Value]
 
-    def save(self, path: Path) -> None:
-        """Write the state as JSON, numbers as `0x…`, bytes as `bytes:…`. Raises OSError."""
+    def to_data(self) -> dict[str, object]:
+        """Return the state as data for JSON, numbers as `0x…`, bytes as `bytes:…`."""
         registers = {
             name: f"bytes:{value.hex()}" if isinstance(value, bytes) else f"{value:#x}"
             for name, value in self.registers.items()
         }
-        tree = {"format": _FORMAT, "version": _VERSION, "view": self.view, "registers": registers}
-        path.write_text(json.dumps(tree, indent=1) + "\n", encoding="ascii")
+        return {"format": _FORMAT, "version": _VERSION, "view": self.view, "registers": registers}
+
+    def save(self, path: Path) -> None:
+        """Write the state as JSON. Raises OSError."""
+        path.write_text(json.dumps(self.to_data(), indent=1) + "\n", encoding="ascii")
 
     @classmethod
     def load(cls, path: Path) -> State:

@@ -83,6 +83,23 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
+RUNNING: tuple[Rule, ...] = (
+    Rule(
+        r"[XWVZP]\d+|SP|PC|PSTATE|CPSR|FPSR|FFR|SP_EL\d|ELR_EL\d+|SPSR_EL\d+|ESR_EL\d+|FAR_EL\d+",
+        Kind.REWRITTEN,
+        "the guest ran between the two looks: its program moved on and may have taken an exception",
+        "Arm ARM D1.3, exception entry",
+    ),
+    Rule(
+        r"CNT(P|V|HP|HV)_(CTL|CVAL)_EL\d+",
+        Kind.REWRITTEN,
+        "the guest ran between the two looks: a deadline may have passed and its handler rewritten the timer; the guest "
+        "itself says whether the interrupt came once and in time",
+        "guests/timers; Arm ARM D12.2",
+    ),
+)
+"""For two looks between which the guest ran; they come before RULES."""
+
 
 def rule_for(name: str, rules: Sequence[Rule] = RULES) -> Rule:
     """Return the first rule for a register's full name, or the default: it must survive."""

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+# make run      set up what is missing, run the scenarios, leave out/      ARGS="..." goes to pytest
+# make test     set up what is missing, lint, types, tests of the harness
+# make bench    the performance figures, each beside its floor
+# make setup    only set up
+# make clean    remove what make put into this directory; the cache with QEMU and the guests stays
+
+PYTHON_IN_VENV := .venv/bin/python
+
+# All CPUs: left to itself, xdist counts cores without their hardware threads.
+export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell nproc)
+
+.PHONY: run test bench setup clean
+
+run: setup
+	@status=0; $(PYTHON_IN_VENV) -m pytest scenarios -n auto $(ARGS) || status=$$?; \
+	echo "report: $(CURDIR)/out/report.html"; exit $$status
+
+test: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PYTHON_IN_VENV) -m pytest tests -n auto $(ARGS)
+
+bench: setup
+	$(PYTHON_IN_VENV) -m bench $(ARGS)
+
+setup:
+	@harness/assets/venv.sh
+	@$(PYTHON_IN_VENV) -m harness.cli setup
+
+clean:
+	rm -rf .venv .venv.lock out build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

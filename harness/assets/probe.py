@@ -1,0 +1,81 @@
+"""Asks a program whether it is a QEMU for arm64, and which; remembers the answer while the program stays the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.assets import cache
+from harness.errors import UsageError
+
+_SECONDS = 30
+_QUESTIONS = '{"execute": "qmp_capabilities"}\n{"execute": "query-target"}\n{"execute": "quit"}\n'
+_NO_MACHINE = ("-M", "none", "-nodefaults", "-display", "none", "-qmp", "stdio")
+_REMEDY = "name a qemu-system-aarch64"
+
+Version = tuple[int, int, int]
+
+
+def probe(argv: Sequence[str], env: Mapping[str, str], *, stamp: Path | None) -> tuple[Version, str]:
+    """Return the version of the QEMU that `argv` starts, as numbers and with the packager's note.
+
+    The answer is remembered as long as the file `stamp` stays the same one; without `stamp` it is asked each time.
+    Raises UsageError when it is not a QEMU that runs, or one for another architecture.
+    """
+    if stamp is None:
+        return _ask(argv, env)
+    status = stamp.stat()
+    key = json.dumps([*argv, status.st_mtime_ns, status.st_size, status.st_ino])
+    memory = cache.root() / "probes" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    if memory.is_file():
+        try:
+            (major, minor, micro), text = json.loads(memory.read_text())
+        except (ValueError, TypeError):
+            memory.unlink()  # cut short, for example by a full disk: ask again
+        else:
+            return (major, minor, micro), text
+    answer = _ask(argv, env)
+    with cache.writable(memory.parent):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=memory.parent, delete=False) as file:
+            json.dump(answer, file)
+        Path(file.name).replace(memory)
+    return answer
+
+
+def _ask(argv: Sequence[str], env: Mapping[str, str]) -> tuple[Version, str]:
+    """Ask by QMP: `query-target` is the one answer that names the architecture of the binary."""
+    name = next((word for word in argv if Path(word).name.startswith("qemu-system")), argv[0])
+    try:
+        run = subprocess.run(
+            [*argv, *_NO_MACHINE],
+            input=_QUESTIONS,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            env={**os.environ, **env},
+            check=False,
+        )
+    except OSError as error:
+        raise UsageError(f"{name} cannot be started: {error.strerror}", remedy=_REMEDY) from error
+    except subprocess.TimeoutExpired as error:
+        raise UsageError(f"{name} did not answer as a QEMU within {_SECONDS} s", remedy=_REMEDY) from error
+    try:
+        replies = [json.loads(line) for line in run.stdout.splitlines()]
+        greeting = next(reply["QMP"]["version"] for reply in replies if "QMP" in reply)
+        target = next(reply["return"]["arch"] for reply in replies if "arch" in reply.get("return", {}))
+        numbers = greeting["qemu"]
+        version = (int(numbers["major"]), int(numbers["minor"]), int(numbers["micro"]))
+    except (ValueError, TypeError, KeyError, AttributeError, StopIteration) as error:
+        said = (run.stderr.strip() or run.stdout.strip() or f"exit status {run.returncode}").splitlines()[-1]
+        raise UsageError(f"{name} is not a QEMU that runs here ({said[:200]})", remedy=_REMEDY) from error
+    if target != "aarch64":
+        raise UsageError(f"{name} is a QEMU for {target}, not for aarch64", remedy=_REMEDY)
+    package = greeting.get("package") or ""
+    return version, ".".join(map(str, version)) + (f" ({package})" if package else "")

@@ -1,0 +1,212 @@
+"""Options, fixtures and hooks of the pytest plugin.
+
+A scenario takes `case` (its parameters), `boot` and `put_through`, and `counts` for the evidence that it found:
+
+    guest = boot("timers", timer=case.timer, instant=case.instant, by=case.by)
+    put_through(guest)
+    ...
+    counts(interrupts=...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.assets import cache, guests
+from harness.assets import qemu as assets_qemu
+from harness.errors import HarnessError, MissingError, Unsupported, UsageError, Verdict
+from harness.guest.payload import Guest
+from harness.host.local import LocalHost, die_with_parent
+from harness.lifecycle import LIFECYCLES
+from harness.plugin.matrix import Matrix, Params
+from harness.plugin.results import Recorder
+from harness.plugin.trial import Bench, Trial
+from harness.plugin.verdicts import conclude
+from harness.qemu.gdb import TargetCache
+from harness.qemu.hub import Hub
+from harness.qemu.machine import Workshop
+from harness.report import bundle
+from harness.report.known import KnownIssues, load
+from harness.report.model import Case, Compared
+from harness.report.results import case_to_data
+
+PLATFORMS = ("tcg",)
+_RECORDER = pytest.StashKey[Recorder]()
+_TRIAL = pytest.StashKey[Trial]()
+_KNOWN = pytest.StashKey[KnownIssues]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of design section 5."""
+    group = parser.getgroup("arm64 virtual machines")
+    group.addoption("--platform", choices=PLATFORMS, default="tcg", help="Where and how guests run (default: tcg).")
+    group.addoption(
+        "--lifecycle", action="append", metavar="NAME", choices=list(LIFECYCLES), help="Only this lifecycle; may repeat."
+    )
+    group.addoption("--all", action="store_true", dest="everything", help="Every combination, not only every pair.")
+    group.addoption("--qemu", metavar="PATH", help="A qemu-system-aarch64, or a Debian suite that was set up.")
+    group.addoption("--dst-qemu", metavar="PATH", help="The destination's QEMU, where it is another one.")
+    group.addoption("--out", metavar="DIR", help="Where results and bundles go (default: out).")
+    group.addoption("--known-issues", metavar="FILE", help="The list of known issues (default: scenarios/known_issues.toml).")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker; in a worker, make sure that it does not outlive the controller."""
+    config.addinivalue_line("markers", "matrix(matrix): the cases of a scenario, a harness.plugin.matrix.Matrix")
+    if _is_worker(config):
+        die_with_parent()
+    else:
+        config.stash[_RECORDER] = Recorder(_out(config))
+        config.pluginmanager.register(config.stash[_RECORDER], "harness-recorder")
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _out(config: pytest.Config) -> Path:
+    return Path(config.getoption("--out") or config.rootpath / "out")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make the cases of a scenario from its matrix; a matrix without a case is an error at collection."""
+    marker = metafunc.definition.get_closest_marker("matrix")
+    if marker is None:
+        return
+    (matrix,) = marker.args
+    assert isinstance(matrix, Matrix)
+    config = metafunc.config
+    lifecycles = config.getoption("--lifecycle")
+    only = {"lifecycle": lifecycles} if lifecycles else {}
+    rows = matrix.rows(everything=config.getoption("everything"), only=only)
+    if not rows:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: no case is left; nothing would be proven")
+    platform = config.getoption("--platform")
+    metafunc.parametrize("case", [pytest.param(row, id=f"{platform}-{row.id}") for row in rows])
+
+
+@pytest.fixture(scope="session")
+def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
+    """What all cases of this process share."""
+    try:
+        qemu = assets_qemu.resolve(pytestconfig.getoption("--qemu"))
+        other = pytestconfig.getoption("--dst-qemu")
+        payloads = guests.find()
+        with Hub() as hub, LocalHost() as host:
+            yield Bench(
+                workshop=Workshop(host, hub, TargetCache()),
+                qemu=qemu,
+                destination_qemu=assets_qemu.resolve(other) if other else qemu,
+                payloads=payloads,
+                slots=cache.root() / "slots",
+                out=_out(pytestconfig),
+            )
+    except (UsageError, MissingError) as error:
+        # Every case would say the same.
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@pytest.fixture
+def trial(bench: Bench, case: Params, request: pytest.FixtureRequest) -> Iterator[Trial]:
+    """The case that runs."""
+    trial = Trial(bench, case)
+    request.node.stash[_TRIAL] = trial
+    yield trial
+    trial.close()
+
+
+@pytest.fixture
+def boot(trial: Trial) -> Callable[..., Guest]:
+    """`boot(payload, **arguments)`: a guest that has arranged everything; see `Trial.boot`."""
+    return trial.boot
+
+
+@pytest.fixture
+def put_through(trial: Trial) -> Callable[[Guest], None]:
+    """`put_through(guest)`: lead it through the case's lifecycle; see `Trial.put_through`."""
+    return trial.put_through
+
+
+@pytest.fixture
+def counts(trial: Trial) -> Callable[..., None]:
+    """`counts(registers=…, interrupts=…)`: what the scenario itself has compared and counted."""
+    return trial.count
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """After the scenario's own words, let the comparison of the states have the last."""
+    result = yield
+    if (trial := pyfuncitem.stash.get(_TRIAL, None)) is not None:
+        trial.conclude()
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn the end of a scenario into a verdict, with a bundle where it is a bad one."""
+    report = yield
+    if isinstance(item, pytest.Function) and "trial" in item.fixturenames:
+        if call.when == "call" or call.excinfo is not None:
+            case = _judged(item, call)
+            report.harness_case = case_to_data(case)  # type: ignore[attr-defined]  # pytest-xdist carries it over
+            _show(item, report, case, call)
+    return report
+
+
+def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
+    """Return the case, a known issue recognised, with its bundle written while the machines are still there."""
+    trial = item.stash.get(_TRIAL, None)
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, pytest.skip.Exception):
+        error = Unsupported(str(error))
+    case = conclude(
+        item.nodeid,
+        item.path.parent.name,
+        item.callspec.params["case"],
+        error,
+        seconds=call.duration,
+        compared=Compared(trial.registers, trial.interrupts) if trial else Compared(),
+    )
+    if trial is None:
+        return case
+    case = _known_issues(item.config).judge(case, trial.bench.qemu.version_text)
+    if case.verdict in (Verdict.PASS, Verdict.SKIP, Verdict.BLOCKED):
+        return case
+    case = replace(case, bundle=bundle.path_of(case.id))
+    options = tuple(str(word) for word in item.config.invocation_params.args if str(word).startswith("--"))
+    bundle.write(trial.bench.out, trial.evidence(case, options, {"qemu": trial.bench.qemu.version_text}))
+    return case
+
+
+def _known_issues(config: pytest.Config) -> KnownIssues:
+    """Return the list of known issues, read once a process."""
+    if _KNOWN not in config.stash:
+        path = config.getoption("--known-issues") or config.rootpath / "scenarios" / "known_issues.toml"
+        config.stash[_KNOWN] = load(Path(path))
+    return config.stash[_KNOWN]
+
+
+def _show(item: pytest.Function, report: pytest.TestReport, case: Case, call: pytest.CallInfo[None]) -> None:
+    """Set what pytest shows and counts from the verdict: one line where the error is ours, its traceback where not."""
+    line = f"{case.message}; bundle {item.config.getoption('--out') or 'out'}/{case.bundle}" if case.bundle else case.message
+    match case.verdict:
+        case Verdict.PASS:
+            return
+        case Verdict.SKIP | Verdict.BLOCKED:
+            report.outcome = "skipped"
+            report.longrepr = (str(item.path), item.location[1] or 0, f"{case.verdict}: {case.message}")
+        case Verdict.KNOWN:
+            report.outcome = "skipped"
+            report.wasxfail = f"{case.known_issue}: {line}"
+        case _:
+            report.outcome = "failed"
+            if call.excinfo is None or isinstance(call.excinfo.value, HarnessError):
+                report.longrepr = line

@@ -1,0 +1,178 @@
+"""One case while it runs: its machines, what was compared and counted, and how it ends.
+
+The fixtures in `plugin.py` are thin; what they do is here, without pytest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.assets.guests import Payloads
+from harness.assets.qemu import QemuBinary
+from harness.errors import NoEvidence, StateDiffers, Suspect, Unsupported
+from harness.events import Timeline
+from harness.guest.payload import Guest
+from harness.host import slots
+from harness.lifecycle import LIFECYCLES, Lifecycle
+from harness.lifecycle.passage import Pair, Passage
+from harness.qemu.machine import Machine, Workshop
+from harness.qemu.spec import MachineSpec, Start
+from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
+from harness.report.model import Case, Compared
+from harness.state.diff import compare
+from harness.state.rules import RULES, RUNNING
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all cases of one process share: machines' workshop, QEMU for either side, payloads, where slots and results are."""
+
+    workshop: Workshop
+    qemu: QemuBinary
+    destination_qemu: QemuBinary
+    payloads: Payloads
+    slots: Path
+    out: Path
+
+
+@dataclass
+class Trial:
+    """One case from its first machine to its verdict."""
+
+    bench: Bench
+    params: Mapping[str, Any]
+    timeline: Timeline = field(default_factory=Timeline)
+    machines: list[Machine] = field(default_factory=list)
+    guests: list[Guest] = field(default_factory=list)
+    passages: list[Passage] = field(default_factory=list)
+    registers: int = 0
+    interrupts: int = 0
+    differences: tuple[DifferenceRow, ...] = ()
+    _spec: MachineSpec | None = None
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """The lifecycle of this case."""
+        return LIFECYCLES[self.params["lifecycle"]]
+
+    def boot(self, name: str, **arguments: object) -> Guest:
+        """Start a payload on this case's CPU, level and number of vCPUs, and wait until all that it arranges is in place.
+
+        Raises Unsupported where QEMU or the guest says that it cannot be done here, and every error of a guest.
+        """
+        lifecycle = self.lifecycle
+        if self.bench.qemu.version[:2] < lifecycle.since:
+            since = ".".join(map(str, lifecycle.since))
+            raise Unsupported(f"QEMU {self.bench.qemu.version_text} is older than {since}, which brought {lifecycle.brought}")
+        level = self.params.get("level", "el1")
+        given: dict[str, object] = {"vcpus": self.params.get("vcpus", 1)}
+        if level != "el1":
+            given["e2h"] = int(level == "vhe")
+        given |= arguments
+        spec = MachineSpec(
+            kernel=self.bench.payloads.path(name),
+            append=" ".join(f"{key}={value}" for key, value in given.items()),
+            cpu=self.params.get("cpu", "max"),
+            vcpus=int(str(given["vcpus"])),
+            el2=level != "el1",
+        )
+        self._open.enter_context(slots.held(self.bench.slots, spec.vcpus, slots.capacity()))
+        self._spec = spec
+        guest = Guest(name, given, self._start("source", Start.RUNNING))
+        self.guests.append(guest)
+        guest.reach_now()
+        return guest
+
+    def put_through(self, guest: Guest) -> None:
+        """Lead the guest through this case's lifecycle, compare what was seen on both sides, and tell the guest to go on.
+
+        The guest is told in any case, so that it can witness what became of it; the comparison's failure is raised by
+        `conclude`, after the guest has had its say. Raises QemuFailure, Blocked, Unsupported, DeadlineExpired.
+        """
+        directory = self.bench.workshop.host.directory("passage")
+        passage = Passage(self._start, directory)
+        self.passages.append(passage)
+        machine = self.lifecycle.run(passage, guest.machine)
+        if self.lifecycle.restarts:
+            guest.restart()
+        else:
+            guest.follow(self.machines[self.machines.index(guest.machine) : self.machines.index(machine) + 1])
+        for pair in passage.pairs:
+            self._compare(pair)
+        guest.go()
+
+    def count(self, *, registers: int = 0, interrupts: int = 0) -> None:
+        """Add to the evidence that the verdict rests on."""
+        self.registers += registers
+        self.interrupts += interrupts
+
+    def conclude(self) -> None:
+        """Raise what the comparison found, or NoEvidence where the case proved nothing."""
+        if self.differences:
+            first = self.differences[0]
+            more = f" (and {len(self.differences) - 1} more)" if len(self.differences) > 1 else ""
+            name = f"{first.name}.{first.field}" if first.field else first.name
+            raise StateDiffers(f"{name} was {first.before} and is {first.after}{more}", suspect=Suspect.QEMU)
+        if not any(guest.messages for guest in self.guests):
+            raise NoEvidence("no guest said a word")
+        if not self.registers + self.interrupts:
+            raise NoEvidence("nothing was compared and no interrupt was counted")
+
+    def evidence(self, case: Case, options: tuple[str, ...], provenance: Mapping[str, object]) -> Evidence:
+        """Collect everything that is known of a case that ended badly, while its machines are still there."""
+        states = {}
+        for index, passage in enumerate(self.passages):
+            for number, pair in enumerate(passage.pairs):
+                for when, state in (("before", pair.before), ("after", pair.after)):
+                    states[f"{index}-{number}-{when}-{state.view}"] = state.to_data()
+        streams = tuple(
+            Stream(path.name, path) for passage in self.passages for path in passage.streams if path.exists()
+        )
+        return Evidence(
+            case=case,
+            options=options,
+            sides=tuple(_side(machine) for machine in self.machines),
+            states=states,
+            streams=streams,
+            differences=self.differences,
+            steps=tuple(self.timeline.steps),
+            provenance=dict(provenance),
+        )
+
+    def close(self) -> None:
+        """Kill every machine that is left and give the slots back."""
+        self._open.close()
+
+    def _start(self, side: str, start: Start) -> Machine:
+        assert self._spec is not None, "the source is booted first"
+        qemu = self.bench.qemu if side == "source" else self.bench.destination_qemu
+        machine = Machine(self._spec, qemu, self.bench.workshop, self.timeline, side=side, start=start)
+        self.machines.append(machine)
+        return self._open.enter_context(machine)
+
+    def _compare(self, pair: Pair) -> None:
+        rules = (*RUNNING, *RULES) if pair.ran else RULES
+        comparison = compare(pair.before, pair.after, rules)
+        self.registers += comparison.compared
+        self.differences += rows_of(comparison)
+
+
+def _side(machine: Machine) -> Side:
+    def read(name: str) -> str:
+        path = machine.directory / name
+        return path.read_text("utf-8", "backslashreplace") if path.exists() else ""
+
+    return Side(
+        name=machine.side,
+        argv=tuple(machine.argv),
+        qemu_version=machine.qemu.version_text,
+        exit_status=machine.process.poll(),
+        console=read("console.log"),
+        qmp=read("qmp.log"),
+        stderr=read("stderr.log"),
+    )

@@ -1,0 +1,60 @@
+"""From how a case ended to its verdict and its one sentence. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.errors import HarnessError, Suspect, Verdict
+from harness.report.model import Case, Compared
+
+_LEVELS = {
+    "el1": ("at EL1", {"el": 1}),
+    "nvhe": ("at EL2 with E2H=0", {"el": 2, "e2h": 0}),
+    "vhe": ("at EL2 with E2H=1", {"el": 2, "e2h": 1}),
+}
+LEVELS = tuple(_LEVELS)
+"""What a guest is entered at, and at EL2 the value of HCR_EL2.E2H that it runs with."""
+
+
+def subject_params(params: Mapping[str, Any]) -> dict[str, str | int]:
+    """Return a case's parameters as results.json has them: the level as `el` and `e2h`, the lifecycle apart."""
+    reported = {name: value for name, value in params.items() if name not in ("lifecycle", "level")}
+    return reported | _LEVELS[params["level"]][1] if "level" in params else reported
+
+
+def circumstances(params: Mapping[str, Any]) -> str:
+    """Return what every failure's sentence begins with: timer and instant, level, CPU, lifecycle."""
+    own = [str(value) for name, value in params.items() if name not in ("lifecycle", "level", "cpu", "vcpus")]
+    level = _LEVELS[params["level"]][0] if "level" in params else ""
+    cpu = f"on {params['cpu']}" if "cpu" in params else ""
+    vcpus = f"with {params['vcpus']} vCPU{'s' if params['vcpus'] != 1 else ''}" if "vcpus" in params else ""
+    return " ".join(filter(None, [*own, level, cpu, vcpus, f"through {params['lifecycle']}"]))
+
+
+def conclude(
+    node: str, subject: str, params: Mapping[str, Any], error: BaseException | None, *, seconds: float, compared: Compared
+) -> Case:
+    """Return the case with its verdict; `error` is what ended it, None where nothing did."""
+    verdict, suspect, message = Verdict.PASS, None, ""
+    if isinstance(error, HarnessError):
+        verdict, suspect, message = error.verdict, error.suspect, str(error)
+    elif isinstance(error, AssertionError):
+        verdict, suspect, message = Verdict.FAIL, Suspect.QEMU, str(error).partition("\n")[0]
+    elif error is not None:
+        # Not one of ours: the harness broke, or the outer time limit fired.
+        verdict, suspect, message = Verdict.ERROR, Suspect.HARNESS, f"{type(error).__name__}: {error}"
+    if verdict in (Verdict.FAIL, Verdict.ERROR):
+        message = f"{subject}: {circumstances(params)}: {message}; suspect {suspect}"
+    return Case(
+        id=node,
+        subject=subject,
+        platform="tcg",
+        lifecycle=params["lifecycle"],
+        params=subject_params(params),
+        verdict=verdict,
+        suspect=suspect if verdict in (Verdict.FAIL, Verdict.ERROR, Verdict.BLOCKED) else None,
+        seconds=round(seconds, 4),
+        message=message,
+        compared=compared,
+    )

@@ -1,0 +1,67 @@
+"""Every interrupt of every generic timer arrives: once, not before CVAL, soon after, with ISTATUS as the Arm ARM says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.guest import timers
+from harness.guest.payload import Guest
+from harness.lifecycle import LIFECYCLES
+from harness.plugin.matrix import Matrix, Params, Row
+
+# Which timers a guest can name at each level (Arm ARM D12.2; with E2H=1 the EL0 names of EL2 mean CNTHP and CNTHV, and
+# the EL1 timers are reached by their _EL02 names).
+OF_LEVEL = {
+    "el1": ("cntp", "cntv"),
+    "nvhe": ("cntp", "cntv", "cnthp", "cnthv"),
+    "vhe": ("cnthp", "cnthv", "cntp_el02", "cntv_el02"),
+}
+# FEAT_VHE came with Armv8.1: without it there is no E2H and no CNTHV.
+WITHOUT_VHE = ("cortex-a57",)
+
+
+def exists(row: Row) -> bool:
+    """Say whether a CPU has the level, and the level the timer."""
+    level, timer, cpu = row.get("level"), row.get("timer"), row.get("cpu")
+    if cpu in WITHOUT_VHE and (level == "vhe" or timer in ("cnthv", "cntp_el02", "cntv_el02")):
+        return False
+    return level is None or timer is None or timer in OF_LEVEL[level]
+
+
+# The EL2 timers, whose loss over restore began all this, through every lifecycle, and as a control where nothing is restored.
+EL2_TIMERS_THROUGH_EVERYTHING = [
+    {"timer": timer, "instant": "armed", "lifecycle": lifecycle, "level": level, "by": "cval", "vcpus": 1, "cpu": "max"}
+    for timer in ("cnthp", "cnthv")
+    for level in ("nvhe", "vhe")
+    for lifecycle in LIFECYCLES
+]
+
+MATRIX = Matrix(
+    {
+        "lifecycle": tuple(LIFECYCLES),
+        "timer": ("cntp", "cntv", "cnthp", "cnthv", "cntp_el02", "cntv_el02"),
+        "instant": ("armed", "armed-far", "expired-masked", "pending", "active", "disabled", "periodic"),
+        "level": ("el1", "nvhe", "vhe"),
+        "by": ("cval", "tval"),
+        "vcpus": (1, 2),
+        "cpu": ("max", "neoverse-n1", "cortex-a57"),
+    },
+    valid=exists,
+    also=EL2_TIMERS_THROUGH_EVERYTHING,
+)
+
+
+@pytest.mark.matrix(MATRIX)
+def test_each_interrupt_comes_once_and_in_time(
+    case: Params, boot: Callable[..., Guest], put_through: Callable[[Guest], None], counts: Callable[..., None]
+) -> None:
+    lifecycle = LIFECYCLES[case.lifecycle]
+    asked: dict[str, Any] = {"timer": case.timer, "instant": case.instant, "by": case.by}
+    guest = boot("timers", **asked, **timers.times(case.instant, lifecycle))
+    put_through(guest)
+    timers.hear_out(guest)
+    counts(interrupts=timers.judge(guest, lifecycle), registers=timers.compared(guest))
+    guest.finish()
