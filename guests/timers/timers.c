@@ -152,6 +152,7 @@ static void verify(const char *when)
 
 static void say_arranged(void *unused)
 {
+	uint64_t daif = irq_save();	/* no handler's line may come between reading and saying */
 	struct reading r = read_timer();
 
 	(void)unused;
@@ -162,6 +163,7 @@ static void say_arranged(void *unused)
 	say("arranged cpu=%u timer=%s intid=%u instant=%s by=%s cval=%#lx cnt=%#lx ctl=%#lx", cpu_index(),
 	    timer_names[arg.timer], timer_intid(arg.timer), instant_names[arg.instant], by_names[arg.by], r.cval, r.cnt,
 	    r.ctl);
+	irq_restore(daif);
 }
 
 static void say_timer(void *unused)
