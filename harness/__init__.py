@@ -1,0 +1,1 @@
+"""Tests of arm64 virtual machines that get interrupted: paused, saved, restored, migrated."""

@@ -64,9 +64,7 @@ def doctor() -> None:
 
 
 @main.command()
-@click.option(
-    "--qemu", "suites", multiple=True, type=click.Choice(list(SUITES)), help="Get the QEMU of this Debian suite."
-)
+@click.option("--qemu", "suites", multiple=True, type=click.Choice(list(SUITES)), help="Get the QEMU of this Debian suite.")
 @click.option("--refresh", is_flag=True, help="Get what the suite has today, even where an older QEMU is there.")
 @click.option("--prune", is_flag=True, help="Afterwards remove from the cache what this set-up would not put there.")
 def setup(suites: tuple[str, ...], *, refresh: bool, prune: bool) -> None:

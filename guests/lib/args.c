@@ -26,15 +26,41 @@ static bool parse_number(const char *text, uint64_t *value)
 	return true;
 }
 
+/* The index of the word that ends at a comma or the end of the text; false if there is no such word. */
+static bool parse_word(const char *const *words, const char *text, size_t length, uint64_t *index)
+{
+	for (*index = 0; words[*index]; ++*index)
+		if (text_length(words[*index]) == length && memcmp(words[*index], text, length) == 0)
+			return true;
+	return false;
+}
+
+static bool parse_words(const char *const *words, const char *text, uint64_t *set)
+{
+	for (*set = 0;; text++) {
+		size_t length = 0;
+		uint64_t index;
+
+		while (text[length] && text[length] != ',')
+			length++;
+		if (!parse_word(words, text, length, &index))
+			return false;
+		*set |= 1UL << index;
+		text += length;
+		if (!*text)
+			return true;
+	}
+}
+
 static bool parse_value(const struct argument *argument, const char *text)
 {
 	uint64_t value;
 
-	if (argument->words) {
-		for (value = 0; argument->words[value]; value++)
-			if (text_equal(text, argument->words[value]))
-				break;
-		if (!argument->words[value])
+	if (argument->many) {
+		if (!parse_words(argument->words, text, &value))
+			return false;
+	} else if (argument->words) {
+		if (!parse_word(argument->words, text, text_length(text), &value))
 			return false;
 	} else if (!parse_number(text, &value) || value < argument->low || value > argument->high) {
 		return false;

@@ -15,8 +15,10 @@ struct frame {
 
 /* Entries of the vector table, in its order (Arm ARM D1.4.1). */
 enum vector {
+	VECTOR_SP0_IRQ = 1,	/* from the level we run at, on SP_EL0 */
 	VECTOR_SYNC = 4,	/* from the level we run at, on SP_ELx */
 	VECTOR_IRQ = 5,
+	VECTOR_FIQ = 6,
 	VECTOR_LOWER_SYNC = 8,	/* from AArch64 at a lower level */
 	VECTOR_LOWER_IRQ = 9,
 };

@@ -21,6 +21,7 @@ enum {
 #define WAKER_PROCESSOR_SLEEP	(1u << 1)
 #define WAKER_CHILDREN_ASLEEP	(1u << 2)
 #define TYPER_LPIS		(1u << 17)
+#define CTLR_EOIMODE		(1u << 1)	/* of ICC_CTLR_EL1 */
 #define AFFINITY		0xff00ffffffUL
 #define FIRST_SPI		32
 #define FIRST_SPECIAL		1020
@@ -28,6 +29,7 @@ enum {
 static uintptr_t redistributors[MAX_VCPUS];
 static irq_handler handlers[FIRST_SPECIAL];
 static irq_handler lpi_handler;
+static unsigned forwarded;	/* 0, an SGI, is never */
 static unsigned spurious[MAX_VCPUS];
 
 uintptr_t gic_redistributor(void)
@@ -137,9 +139,10 @@ unsigned gic_lines(void)
 	return lines < FIRST_SPECIAL ? lines : FIRST_SPECIAL;
 }
 
+/* The ITS has to be asked for apart: QEMU's distributor says LPIS without one too (its=off). */
 bool gic_has_lpis(void)
 {
-	return read32(GICD_BASE + GICD_TYPER) & TYPER_LPIS;
+	return machine.its && read32(GICD_BASE + GICD_TYPER) & TYPER_LPIS;
 }
 
 void gic_set_handler(unsigned intid, irq_handler handler)
@@ -172,6 +175,17 @@ void gic_dispatch(struct frame *frame)
 		panic_at(frame->elr, 0, 0, "interrupt %u has no handler", intid);
 	handler(intid, frame);
 	write_sysreg(ICC_EOIR1_EL1, intid);
+	isb();
+	if (read_sysreg(ICC_CTLR_EL1) & CTLR_EOIMODE && intid != load(forwarded)) {
+		write_sysreg(ICC_DIR_EL1, intid);
+		isb();
+	}
+}
+
+void gic_forward(unsigned intid)
+{
+	store(forwarded, intid);
+	write_sysreg(ICC_CTLR_EL1, CTLR_EOIMODE);
 	isb();
 }
 

@@ -28,6 +28,13 @@ void gic_cpu_init(void);	/* redistributor and CPU interface of this vCPU; by gue
  * interrupts masked, after the acknowledge and before the end of interrupt. An interrupt without handler is a panic.
  */
 void gic_set_handler(unsigned intid, irq_handler handler);
+
+/*
+ * For a hypervisor: from now on the handler's return only drops the priority of `intid`, and whoever has it in a list
+ * register with the HW bit deactivates it (ICC_CTLR_EL1.EOImode is 1 on this vCPU; others are completed as before).
+ */
+void gic_forward(unsigned intid);
+
 void gic_dispatch(struct frame *frame);		/* by exception.c */
 
 /* How many times this vCPU acknowledged and got INTID 1020 to 1023. */
@@ -52,7 +59,7 @@ void gic_set_route(unsigned spi, unsigned cpu);	/* IROUTER, to one vCPU */
 unsigned gic_route(unsigned spi);		/* the vCPU it is routed to; MAX_VCPUS if to none of ours */
 void gic_send_sgi(unsigned sgi, unsigned cpu);
 unsigned gic_lines(void);			/* the number of INTIDs below 1020 that exist */
-bool gic_has_lpis(void);
+bool gic_has_lpis(void);			/* there are LPIs and an ITS */
 
 /* Base of this vCPU's redistributor: the RD frame; the SGI frame is 0x10000 above. */
 uintptr_t gic_redistributor(void);

@@ -61,6 +61,8 @@ static void read_property(const struct property *p)
 		machine.psci_smc = text_equal((const char *)p->value, "smc");
 	} else if (in_node(p, "timer") && text_equal(p->name, "interrupts")) {
 		read_timer(p);
+	} else if (text_equal(p->name, "compatible") && text_equal((const char *)p->value, "arm,gic-v3-its")) {
+		machine.its = true;
 	} else if (p->depth == 1 && text_starts(p->path[1], "memory@") && text_equal(p->name, "reg")) {
 		machine.ram_base = cells(p->value, 2);
 		machine.ram_size = cells(p->value + 2, 2);

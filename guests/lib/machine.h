@@ -17,6 +17,7 @@ struct machine {
 	unsigned cpus;			/* how many the machine has; at most MAX_VCPUS are listed */
 	uint64_t mpidr[MAX_VCPUS];	/* affinity fields */
 	unsigned timer_intid[TIMER_INTERRUPTS];	/* 0: not wired */
+	bool its;			/* there is an ITS */
 	const char *fault;		/* what is wrong with the device tree; NULL if nothing */
 };
 

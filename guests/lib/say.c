@@ -204,22 +204,37 @@ void panic_at(uint64_t elr, uint64_t esr, uint64_t far, const char *format, ...)
 	panic_line(elr, esr, far, format, &list);
 }
 
-void ask(void)
+/* The next byte, or -1 as soon as done(), where there is one, says so; meanwhile work, or sleep where there is none. */
+static int next_byte(bool (*done)(void), void (*work)(void))
 {
 	int byte = -1;
 
+	while (work && !uart_received() && !(done && done()))
+		work();
+	wait_until((byte = uart_get()) >= 0 || (done && done()));
+	return byte;
+}
+
+void ask_busy(void (*work)(void))
+{
+	int byte;
+
 	say("now");	/* after its newline only the lock is released */
-	wait_until((byte = uart_get()) >= 0);
+	byte = next_byte(NULL, work);
 	if (byte != 'g')
 		panic("expected the byte g after now, got 0x%x", (unsigned)byte);
 }
 
-bool wait_for(bool (*done)(void), void (*report)(void))
+void ask(void)
+{
+	ask_busy(NULL);
+}
+
+bool wait_for_busy(bool (*done)(void), void (*report)(void), void (*work)(void))
 {
 	for (;;) {
-		int byte = -1;
+		int byte = next_byte(done, work);
 
-		wait_until((byte = uart_get()) >= 0 || done());
 		if (byte < 0)
 			return true;
 		if (byte == 'e')
@@ -228,4 +243,9 @@ bool wait_for(bool (*done)(void), void (*report)(void))
 			panic("expected the byte ? or e, got 0x%x", (unsigned)byte);
 		report();
 	}
+}
+
+bool wait_for(bool (*done)(void), void (*report)(void))
+{
+	return wait_for_busy(done, report, NULL);
 }

@@ -37,3 +37,7 @@ void ask(void);
  * Only on vCPU 0, which has to be woken (smp_wake(0)) when another vCPU makes done() true.
  */
 bool wait_for(bool (*done)(void), void (*report)(void));
+
+/* The same for a vCPU that has work to do while it waits: calls work() again and again instead of sleeping. */
+void ask_busy(void (*work)(void));
+bool wait_for_busy(bool (*done)(void), void (*report)(void), void (*work)(void));

@@ -27,6 +27,9 @@ static inline void wfi(void) { asm volatile("dsb sy\n\twfi" ::: "memory"); }
 #define ID_AA64MMFR4_EL1	S3_0_C0_C7_4
 
 #define ICC_PMR_EL1	S3_0_C4_C6_0
+#define ICC_IAR0_EL1	S3_0_C12_C8_0
+#define ICC_EOIR0_EL1	S3_0_C12_C8_1
+#define ICC_BPR0_EL1	S3_0_C12_C8_3
 #define ICC_AP1R0_EL1	S3_0_C12_C9_0
 #define ICC_DIR_EL1	S3_0_C12_C11_1
 #define ICC_RPR_EL1	S3_0_C12_C11_3
@@ -37,9 +40,17 @@ static inline void wfi(void) { asm volatile("dsb sy\n\twfi" ::: "memory"); }
 #define ICC_BPR1_EL1	S3_0_C12_C12_3
 #define ICC_CTLR_EL1	S3_0_C12_C12_4
 #define ICC_SRE_EL1	S3_0_C12_C12_5
+#define ICC_IGRPEN0_EL1	S3_0_C12_C12_6
 #define ICC_IGRPEN1_EL1	S3_0_C12_C12_7
 #define ICC_SRE_EL2	S3_4_C12_C9_5
 
+#define ICH_HCR_EL2	S3_4_C12_C11_0
+#define ICH_EISR_EL2	S3_4_C12_C11_3
+#define ICH_VMCR_EL2	S3_4_C12_C11_7
+#define ICH_AP1R0_EL2	S3_4_C12_C9_0
+#define ICH_LR0_EL2	S3_4_C12_C12_0
+
+#define HCR_VM		(1UL << 0)
 #define HCR_FMO		(1UL << 3)
 #define HCR_IMO		(1UL << 4)
 #define HCR_AMO		(1UL << 5)

@@ -60,3 +60,8 @@ int uart_get(void)
 	drain();
 	return head == tail ? -1 : received[tail++ % sizeof(received)];
 }
+
+bool uart_received(void)
+{
+	return load(head) != load(tail);
+}

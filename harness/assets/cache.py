@@ -43,9 +43,7 @@ def ready(asset: Path) -> bool:
     return (asset / MARKER).is_file()
 
 
-def produce(
-    asset: Path, make: Callable[[Path], Facts], progress: Progress, *, megabytes: int, again: bool = False
-) -> bool:
+def produce(asset: Path, make: Callable[[Path], Facts], progress: Progress, *, megabytes: int, again: bool = False) -> bool:
     """Have `make` fill a directory and put it at `asset`; return False when it was there already.
 
     `make` gets an empty directory and returns the facts to record. `megabytes` of free disk are checked for first.
@@ -133,6 +131,4 @@ def disk_full(where: Path) -> MissingError:
 def _require_space(where: Path, megabytes: int) -> None:
     free = shutil.disk_usage(where).free // 1_000_000
     if free < megabytes:
-        raise MissingError(
-            f"{free} MB are free on the disk and {megabytes} MB are needed", where=str(where), remedy=_SPACE
-        )
+        raise MissingError(f"{free} MB are free on the disk and {megabytes} MB are needed", where=str(where), remedy=_SPACE)

@@ -18,9 +18,7 @@ _CAUSE = re.compile(r"^E: |\berror:|undefined reference|multiple definition", re
 _DISK_FULL = re.compile(r"No space left on device|You don't have enough free space", re.IGNORECASE)
 
 
-def run(
-    argv: Sequence[str], progress: Progress, *, log: Path, remedy: str, env: Mapping[str, str] | None = None
-) -> None:
+def run(argv: Sequence[str], progress: Progress, *, log: Path, remedy: str, env: Mapping[str, str] | None = None) -> None:
     """Run `argv` to its end with its output going to `log`, each line also to `progress`.
 
     The program is told to end when the harness dies, so that it cannot write on into a directory that the next set-up

@@ -86,9 +86,7 @@ def argv(suite: Suite, packages: Sequence[str], target: Path, mirror: str | None
         # The overlay is on the same mirror, so its line is the base's line with another suite in it.
         derive = rf"s/^\(deb .*\) {suite.base} main$/\1 {suite.name} main/p"
         added = '"$1"/etc/apt/sources.list.d/overlay.list'
-        words.append(
-            f'--setup-hook=sed -n {shlex.quote(derive)} "$1"/etc/apt/sources.list > {added} && test -s {added}'
-        )
+        words.append(f'--setup-hook=sed -n {shlex.quote(derive)} "$1"/etc/apt/sources.list > {added} && test -s {added}')
         # Without it apt mixes the suites' versions and then finds that they do not fit.
         words.append(f'--aptopt=APT::Default-Release "{suite.name}"')
     words.append(f'--extract-hook=find "$1"/var/cache/apt/archives -name "*.deb" -printf "%f\\n" > "$1"/{_PACKAGES}')

@@ -70,9 +70,7 @@ def _workers() -> Finding:
     try:
         return Finding("pytest-xdist", Health.OK, importlib.metadata.version("pytest-xdist"))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(
-            "pytest-xdist", Health.MISSING, "not installed", "scenarios run one after the other; run `make setup`"
-        )
+        return Finding("pytest-xdist", Health.MISSING, "not installed", "scenarios run one after the other; run `make setup`")
 
 
 def _qemu() -> Finding:
@@ -117,9 +115,7 @@ def _postcopy() -> Finding:
         os.close(descriptor)
         return Finding("userfaultfd", Health.OK, "allowed")
     why = errno.errorcode.get(ctypes.get_errno(), "refused")
-    return Finding(
-        "userfaultfd", Health.LIMITED, why, "no postcopy: needs root, or sysctl vm.unprivileged_userfaultfd=1"
-    )
+    return Finding("userfaultfd", Health.LIMITED, why, "no postcopy: needs root, or sysctl vm.unprivileged_userfaultfd=1")
 
 
 def _size() -> Finding:
@@ -138,9 +134,7 @@ def _disk() -> Finding:
     free = shutil.disk_usage(there).free // 1_000_000
     found = f"{free} MB free at {place}"
     if not os.access(there, os.W_OK):
-        return Finding(
-            "cache", Health.MISSING, f"{there} cannot be written", "nothing can be set up; set HARNESS_CACHE"
-        )
+        return Finding("cache", Health.MISSING, f"{there} cannot be written", "nothing can be set up; set HARNESS_CACHE")
     if free < _CACHE_MEGABYTES:
         return Finding("cache", Health.LIMITED, found, f"getting a QEMU needs {_CACHE_MEGABYTES} MB; set HARNESS_CACHE")
     return Finding("cache", Health.OK, found)

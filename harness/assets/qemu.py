@@ -140,9 +140,7 @@ def _tree_command(directory: Path) -> tuple[tuple[str, ...], dict[str, str]]:
     libraries = directory / "lib"
     loaders = sorted(libraries.glob("ld-linux*.so.*"))
     if len(loaders) != 1:
-        raise MissingError(
-            "the tree holds no dynamic loader", where=str(libraries), remedy="run `harness setup --refresh`"
-        )
+        raise MissingError("the tree holds no dynamic loader", where=str(libraries), remedy="run `harness setup --refresh`")
     words = (
         str(loaders[0]),
         "--library-path",
@@ -165,9 +163,7 @@ def _named(choice: str, said: str) -> QemuBinary:
         if path.exists():
             raise UsageError(f"{choice} is not executable", where=said, remedy=f"name a {_BINARY}, or chmod +x it")
         known = ", ".join(debian.SUITES)
-        raise UsageError(
-            f"there is no {choice}", where=said, remedy=f"give the path of a {_BINARY} or a suite: {known}"
-        )
+        raise UsageError(f"there is no {choice}", where=said, remedy=f"give the path of a {_BINARY} or a suite: {known}")
     return _user_binary(where, said)
 
 

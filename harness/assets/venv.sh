@@ -25,7 +25,8 @@ apt_install() {
     fi
     say "setup: installing $*"
     apt="$root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300"
-    $apt install --no-install-recommends "$@" >/dev/null || { $apt update && $apt install --no-install-recommends "$@" >/dev/null; }
+    # Empty package lists, as in a fresh container, make the first try fail: its complaint is of no use.
+    $apt install --no-install-recommends "$@" >/dev/null 2>&1 || { $apt update && $apt install --no-install-recommends "$@" >/dev/null; }
 }
 
 ready && exit 0

@@ -1,0 +1,1 @@
+"""Talking with a guest: the payloads' protocol, one payload, and what is particular to each."""

@@ -7,6 +7,7 @@ The guest stays the same one when a lifecycle carries it into another process: `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, GuestFailure, NoEvidence, Suspect, Unsupported
@@ -61,7 +62,7 @@ class Guest:
 
         What it had said in the others and nobody has read is heard first, and half a line is carried over.
         """
-        for left, entered in zip(machines, machines[1:], strict=False):
+        for left, entered in pairwise(machines):
             lines, rest = left.console.leftover()
             self.messages += [parse(line, side=left.side) for line in lines]
             entered.console.continues(rest)
@@ -72,7 +73,6 @@ class Guest:
 
     def restart(self) -> None:
         """Forget what the guest said in the life that a reset has ended, and wait until it has arranged everything anew."""
-        self.machine.console.leftover()
         self.messages.clear()
         self.reach_now()
 

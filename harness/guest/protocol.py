@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from harness.errors import GuestFailure
 
 VERSION = 1
-KINDS = frozenset(
-    {"hello", "skip", "arranged", "reg", "now", "irq", "timer", "beat", "fail", "result", "end", "panic"}
-)
+KINDS = frozenset({"hello", "skip", "arranged", "reg", "now", "irq", "timer", "beat", "fail", "result", "end", "panic"})
 
 _LINE = re.compile(r"@(?P<version>\d+) (?P<kind>[a-z]+)(?P<rest>(?: [a-z_][a-z0-9_]*=.*)?)")
 _PAIR = re.compile(r" (?P<key>[a-z_][a-z0-9_]*)=(?P<value>0x[0-9a-f]+|[0-9]+|[a-z][a-z0-9_,.-]*)(?= |$)")

@@ -1,0 +1,1 @@
+"""Where commands and QEMU run, and how many vCPUs may run there at once."""

@@ -11,6 +11,7 @@ Three guards, because each alone leaves a gap:
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -91,7 +92,5 @@ def die_with_parent() -> None:
 
     For workers of pytest-xdist, whose controller may be killed while they wait for a guest.
     """
-    import ctypes
-
     pr_set_pdeathsig = 1
     ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)

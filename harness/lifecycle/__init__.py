@@ -26,12 +26,14 @@ class Lifecycle:
     # For how long the guest may go on by its own clock before the lifecycle is over, in ms: what it waits for has to be
     # further ahead. Some ten times what an idle computer needs. 0: its clock stands still all the time.
     runs_on_ms: int = 0
+    # Whether anything is done to the guest at all.
+    interrupts: bool = True
     # The guest begins again at its first instruction.
     restarts: bool = False
 
 
 _ALL = (
-    Lifecycle("straight", straight.straight),
+    Lifecycle("straight", straight.straight, interrupts=False),
     Lifecycle("pause", pause.pause),
     Lifecycle("poll-registers", poll_registers.poll_registers, runs_on_ms=200),
     Lifecycle("snapshot", snapshot.snapshot),
@@ -42,7 +44,7 @@ _ALL = (
     Lifecycle("live-tcp", live.live_tcp, runs_on_ms=300),
     Lifecycle("live-fd", live.live_fd, runs_on_ms=300),
     Lifecycle("multifd", live.multifd, runs_on_ms=300),
-    Lifecycle("postcopy", live.postcopy, runs_on_ms=300),
+    Lifecycle("postcopy", live.postcopy, runs_on_ms=600),
     Lifecycle("ping-pong", live.ping_pong, runs_on_ms=900),
     Lifecycle("twice", file.twice, since=(8, 2), brought="migration to `file:`", runs_on_ms=100),
     Lifecycle("reset", reset.reset, restarts=True),

@@ -15,5 +15,6 @@ def reset(passage: Passage, machine: Machine) -> Machine:
     new = passage.twin(Start.PAUSED)
     passage.compare(passage.look(new), passage.look(machine))
     new.dismiss()
+    machine.console.leftover()  # the last words of the life that has ended, perhaps half a line
     machine.cont()
     return machine

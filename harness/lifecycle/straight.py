@@ -6,6 +6,6 @@ from harness.lifecycle.passage import Passage
 from harness.qemu.machine import Machine
 
 
-def straight(passage: Passage, machine: Machine) -> Machine:
+def straight(_: Passage, machine: Machine) -> Machine:
     """Leave the guest alone."""
     return machine

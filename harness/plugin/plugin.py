@@ -10,10 +10,11 @@ A scenario takes `case` (its parameters), `boot` and `put_through`, and `counts`
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -46,7 +47,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("arm64 virtual machines")
     group.addoption("--platform", choices=PLATFORMS, default="tcg", help="Where and how guests run (default: tcg).")
     group.addoption(
-        "--lifecycle", action="append", metavar="NAME", choices=list(LIFECYCLES), help="Only this lifecycle; may repeat."
+        "--lifecycle",
+        action="append",
+        metavar="NAME",
+        choices=list(LIFECYCLES),
+        help="Only this lifecycle; may repeat.",
     )
     group.addoption("--all", action="store_true", dest="everything", help="Every combination, not only every pair.")
     group.addoption("--qemu", metavar="PATH", help="A qemu-system-aarch64, or a Debian suite that was set up.")
@@ -153,11 +158,13 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn the end of a scenario into a verdict, with a bundle where it is a bad one."""
     report = yield
-    if isinstance(item, pytest.Function) and "trial" in item.fixturenames:
-        if call.when == "call" or call.excinfo is not None:
-            case = _judged(item, call)
-            report.harness_case = case_to_data(case)  # type: ignore[attr-defined]  # pytest-xdist carries it over
-            _show(item, report, case, call)
+    if not isinstance(item, pytest.Function) or "trial" not in item.fixturenames:
+        return report
+    if call.when == "call" or call.excinfo is not None:
+        case = _judged(item, call)
+        # As text: execnet carries plain types only.
+        report.harness_case = json.dumps(case_to_data(case))  # type: ignore[attr-defined]
+        _show(item, report, case, call)
     return report
 
 
@@ -170,7 +177,7 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     case = conclude(
         item.nodeid,
         item.path.parent.name,
-        item.callspec.params["case"],
+        cast(Params, item.callspec.params["case"]),
         error,
         seconds=call.duration,
         compared=Compared(trial.registers, trial.interrupts) if trial else Compared(),

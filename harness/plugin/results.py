@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import subprocess
@@ -32,10 +33,10 @@ class Recorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take over the case that a worker has judged."""
-        if (data := getattr(report, "harness_case", None)) is not None:
+        if (text := getattr(report, "harness_case", None)) is not None:
             if not self._cases:
                 self._clear()
-            case = case_from_data(data, report.nodeid)
+            case = case_from_data(json.loads(text), report.nodeid)
             self._cases[case.id] = case
 
     @pytest.hookimpl(trylast=True)

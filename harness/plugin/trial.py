@@ -22,7 +22,7 @@ from harness.lifecycle.passage import Pair, Passage
 from harness.qemu.machine import Machine, Workshop
 from harness.qemu.spec import MachineSpec, Start
 from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
-from harness.report.model import Case, Compared
+from harness.report.model import Case
 from harness.state.diff import compare
 from harness.state.rules import RULES, RUNNING
 
@@ -88,14 +88,17 @@ class Trial:
         guest.reach_now()
         return guest
 
-    def put_through(self, guest: Guest) -> None:
+    def put_through(self, guest: Guest, *, compare_streams: bool = False) -> None:
         """Lead the guest through this case's lifecycle, compare what was seen on both sides, and tell the guest to go on.
+
+        `compare_streams`: where a stream is written, save the restored machine once more and compare the two streams, which
+        show what the gdb stub does not, the GIC above all. It costs another save and two decodings.
 
         The guest is told in any case, so that it can witness what became of it; the comparison's failure is raised by
         `conclude`, after the guest has had its say. Raises QemuFailure, Blocked, Unsupported, DeadlineExpired.
         """
         directory = self.bench.workshop.host.directory("passage")
-        passage = Passage(self._start, directory)
+        passage = Passage(self._start, directory, compare_streams)
         self.passages.append(passage)
         machine = self.lifecycle.run(passage, guest.machine)
         if self.lifecycle.restarts:
@@ -130,9 +133,7 @@ class Trial:
             for number, pair in enumerate(passage.pairs):
                 for when, state in (("before", pair.before), ("after", pair.after)):
                     states[f"{index}-{number}-{when}-{state.view}"] = state.to_data()
-        streams = tuple(
-            Stream(path.name, path) for passage in self.passages for path in passage.streams if path.exists()
-        )
+        streams = tuple(Stream(path.name, path) for passage in self.passages for path in passage.streams if path.exists())
         return Evidence(
             case=case,
             options=options,

@@ -33,7 +33,13 @@ def circumstances(params: Mapping[str, Any]) -> str:
 
 
 def conclude(
-    node: str, subject: str, params: Mapping[str, Any], error: BaseException | None, *, seconds: float, compared: Compared
+    node: str,
+    subject: str,
+    params: Mapping[str, Any],
+    error: BaseException | None,
+    *,
+    seconds: float,
+    compared: Compared,
 ) -> Case:
     """Return the case with its verdict; `error` is what ended it, None where nothing did."""
     verdict, suspect, message = Verdict.PASS, None, ""

@@ -1,0 +1,1 @@
+"""One machine: spec to command line, process, QMP, console, gdb stub, migration."""

@@ -6,6 +6,7 @@ so QEMU never stalls on a full socket and the log is complete at any moment. pex
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 from collections.abc import Callable
@@ -32,8 +33,10 @@ _READ = 2048
 _WINDOW = 8192
 
 
-class Console(SocketSpawn):  # type: ignore[misc]  # the stubs leave the class untyped
-    """The console of one machine; `alive` raises when the machine cannot say anything more."""
+class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs only
+    """The console of one machine; `closed_by_qemu` is called when QEMU has closed it and everything has been read."""
+
+    _before: io.BytesIO
 
     def __init__(self, hub: Hub, ours: socket.socket, side: str, log: Path, timeline: Timeline) -> None:
         super().__init__(ours, maxread=_READ, searchwindowsize=_WINDOW)
@@ -44,7 +47,7 @@ class Console(SocketSpawn):  # type: ignore[misc]  # the stubs leave the class u
         self._log_file: IO[bytes] = log.open("wb", buffering=0)
         self._unread = bytearray()
         self._ended = False
-        self.alive: Callable[[], None] = lambda: None
+        self.closed_by_qemu: Callable[[], None] = lambda: None
         self._deadline = Deadline.after(0)
         ours.setblocking(False)
         hub.call(hub.loop.add_reader, ours.fileno(), self._readable)
@@ -70,12 +73,15 @@ class Console(SocketSpawn):  # type: ignore[misc]  # the stubs leave the class u
             del self._unread[:size]
             return data
         if self._ended:
+            self.closed_by_qemu()
             raise pexpect.EOF("the console closed")
-        self.alive()
         return None
 
-    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:
-        """Return up to `size` bytes as soon as there are any; raises what `alive` raises, pexpect.EOF or pexpect.TIMEOUT."""
+    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:  # noqa: ARG002  # pexpect's signature
+        """Return up to `size` bytes as soon as there are any.
+
+        Raises what `closed_by_qemu` raises, pexpect.EOF or pexpect.TIMEOUT.
+        """
         try:
             return self._hub.until(lambda: self._take(size), self._deadline, "console output")
         except DeadlineExpired as error:
@@ -84,8 +90,8 @@ class Console(SocketSpawn):  # type: ignore[misc]  # the stubs leave the class u
     def line(self, deadline: Deadline, what: str) -> str:
         """Return the next whole line without its end.
 
-        Raises GuestFailure on a panic, DeadlineExpired naming `what` was waited for, pexpect.EOF when the console closed, and
-        whatever `alive` raises.
+        Raises GuestFailure on a panic, DeadlineExpired naming `what` was waited for, and what
+        `closed_by_qemu` raises or pexpect.EOF when the console has closed.
         """
         self._deadline = deadline
         try:
@@ -93,9 +99,12 @@ class Console(SocketSpawn):  # type: ignore[misc]  # the stubs leave the class u
         except pexpect.TIMEOUT:
             last = (self.before or b"")[-200:]
             raise DeadlineExpired(
-                f"waited {deadline.seconds:.1f} s for {what}", where=f"{self._side} console", remedy=f"last bytes {last!r}"
+                f"waited {deadline.seconds:.1f} s for {what}",
+                where=f"{self._side} console",
+                remedy=f"last bytes {last!r}",
             ) from None
-        raw: bytes = self.after
+        raw = self.after
+        assert isinstance(raw, bytes), "a pattern matched"
         text = raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
         self._timeline.add(self._side, "console", text)
         if PANICS.search(raw):
@@ -107,9 +116,10 @@ class Console(SocketSpawn):  # type: ignore[misc]  # the stubs leave the class u
 
         For a guest that goes on in another machine; half a line may have left it here and the other half there.
         """
-        data: bytes = self._before.getvalue() + bytes(self._unread)
+        data = self.buffer + bytes(self._unread)
+        self.buffer = b""
+        self._before = io.BytesIO()  # pexpect's copy of what it has not matched yet; it would come up again
         self._unread.clear()
-        self._before, self._buffer = self.buffer_type(), self.buffer_type()
         *lines, rest = data.split(b"\n")
         return [line.decode("utf-8", "backslashreplace").rstrip("\r") for line in lines], rest
 

@@ -16,9 +16,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self, TypeVar
-
 
 from harness.assets.qemu import QemuBinary
 from harness.deadline import Deadline
@@ -51,7 +49,14 @@ class Machine:
     """One QEMU process. `side` names it in logs and messages ("source", "destination", ...)."""
 
     def __init__(
-        self, spec: MachineSpec, qemu: QemuBinary, workshop: Workshop, timeline: Timeline, *, side: str, start: Start = Start.RUNNING
+        self,
+        spec: MachineSpec,
+        qemu: QemuBinary,
+        workshop: Workshop,
+        timeline: Timeline,
+        *,
+        side: str,
+        start: Start = Start.RUNNING,
     ) -> None:
         self.spec = spec
         self.qemu = qemu
@@ -77,7 +82,7 @@ class Machine:
             )
         self._watch_exit()
         self.console = Console(self._hub, console_ours, side, self.directory / "console.log", timeline)
-        self.console.alive = self.check_alive
+        self.console.closed_by_qemu = self._console_closed
         self.qmp = Qmp(self._hub, qmp_ours, side, self.directory / "qmp.log", timeline)
         self.qmp.on_event = lambda event: timeline.add(side, "event", str(event))
 
@@ -125,7 +130,14 @@ class Machine:
     def look(self, deadline: Deadline) -> State:
         """Return the registers of every vCPU as the gdb stub shows them. The machine has to be stopped."""
         with GdbStub(self.directory / "gdb", deadline, self.side) as stub:
-            key = (self.qemu.argv, self.spec.machine, self.spec.cpu, self.spec.el2, self.spec.gic_version, self.spec.accel)
+            key = (
+                self.qemu.argv,
+                self.spec.machine,
+                self.spec.cpu,
+                self.spec.el2,
+                self.spec.gic_version,
+                self.spec.accel,
+            )
             target = self._workshop.targets.known.get(key)
             if target is None:
                 target = self._workshop.targets.known[key] = stub.target()
@@ -191,6 +203,11 @@ class Machine:
         words = self.last_words()
         raise QemuFailure(f"QEMU {how}" + (f": {words}" if words else ""), where=self.side)
 
+    def _console_closed(self) -> None:
+        """Say how the process ended, its console having closed; the exit itself may be heard a moment later."""
+        self.settle(Deadline.after(COMMAND_SECONDS))
+        self.check_alive()
+
     def last_words(self) -> str:
         """Return what QEMU wrote to stderr, on one line, without its program name."""
         path = self.directory / "stderr.log"
@@ -223,5 +240,3 @@ class Machine:
 
     def _unwatch_exit(self) -> None:
         self._hub.call(self._exited)
-
-

@@ -6,6 +6,7 @@ adds a log with times, a deadline on every command, and events kept from the fir
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from qemu.qmp import EventListener, ExecuteError, ExecInterruptedError, QMPClient, QMPError, Runstate
+from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, QMPClient, QMPError, Runstate
 from qemu.qmp.message import Message
 
 from harness.deadline import Deadline
@@ -82,7 +83,7 @@ class Qmp:
         self._client.register_listener(self._listener)
         self._socket = ours
         self.events: list[Event] = []
-        self.on_event: Callable[[Event], None] = lambda event: None
+        self.on_event: Callable[[Event], None] = lambda _: None
 
     def _remember(self, message: Message) -> bool:
         """Keep the event; the return value tells the listener not to queue it as well."""
@@ -120,10 +121,8 @@ class Qmp:
     def close(self) -> None:
         """Drop the connection."""
         if self._client.runstate != Runstate.IDLE:
-            try:
+            # Where the connection had already broken, whoever used it has been told by execute().
+            with contextlib.suppress(QMPError, OSError, EOFError):
                 self._hub.run(self._client.disconnect(), Deadline.after(5), f"{self._side}'s QMP connection to close")
-            except (QMPError, OSError, EOFError):
-                # The connection had already broken; whoever used it has been told by execute().
-                pass
         self._socket.close()
         self._log.close()

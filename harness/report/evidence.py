@@ -68,8 +68,10 @@ def rows_of(comparison: Comparison) -> tuple[DifferenceRow, ...]:
     for failure in comparison.failures:
         rule = f"{failure.rule.kind}: {failure.rule.reason}"
         if failure.fields:
-            for field_ in failure.fields:
-                rows.append(DifferenceRow(failure.name, field_.name, f"{field_.before:#x}", f"{field_.after:#x}", rule))
+            rows += [
+                DifferenceRow(failure.name, changed.name, f"{changed.before:#x}", f"{changed.after:#x}", rule)
+                for changed in failure.fields
+            ]
         else:
             rows.append(DifferenceRow(failure.name, "", _show(failure.before), _show(failure.after), rule))
     return tuple(rows)

@@ -71,11 +71,7 @@ def _paths(device: Device, register: str) -> list[str]:
     if register[:1] == "V" and register[1:].isdigit():
         return [f"vfp/env.vfp.zregs[{register[1:]}].d[{n}]" for n in (0, 1)]
     for path, regid in device.fields.items():
-        if (
-            path.startswith("cpreg_vmstate_indexes[")
-            and isinstance(regid, int)
-            and sysregs.name_of_id(regid) == register
-        ):
+        if path.startswith("cpreg_vmstate_indexes[") and isinstance(regid, int) and sysregs.name_of_id(regid) == register:
             return [path.replace("indexes", "values")]
     raise UsageError(f"no register {register!r} in the stream", where=device.name)
 

@@ -87,9 +87,7 @@ class StreamError(HarnessError):
 
     default_suspect = Suspect.QEMU
 
-    def __init__(
-        self, what: str, *, offset: int, section: str, partial: Stream, where: str = "", remedy: str = ""
-    ) -> None:
+    def __init__(self, what: str, *, offset: int, section: str, partial: Stream, where: str = "", remedy: str = "") -> None:
         super().__init__(f"{what}, at offset {offset:#x} in section {section!r}", where=where, remedy=remedy)
         self.offset = offset
         self.section = section

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 ENABLE, IMASK, ISTATUS = 1, 2, 4
@@ -203,7 +204,7 @@ def _taken_before(asked: Arrangement) -> int:
 
 
 def _counter(asked: Arrangement, own: Sequence[Reading], cpu: int) -> list[Finding]:
-    for earlier, later in zip(own, own[1:], strict=False):
+    for earlier, later in pairwise(own):
         if later.cnt < earlier.cnt:
             back = asked.milliseconds(earlier.cnt - later.cnt)
             return [Finding("backwards", cpu, f"the counter of vCPU {cpu} went back by {back}")]

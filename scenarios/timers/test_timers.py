@@ -60,8 +60,8 @@ def test_each_interrupt_comes_once_and_in_time(
 ) -> None:
     lifecycle = LIFECYCLES[case.lifecycle]
     asked: dict[str, Any] = {"timer": case.timer, "instant": case.instant, "by": case.by}
-    guest = boot("timers", **asked, **timers.times(case.instant, lifecycle))
+    guest = boot("timers", **asked, **timers.times(case.instant, lifecycle.runs_on_ms))
     put_through(guest)
     timers.hear_out(guest)
-    counts(interrupts=timers.judge(guest, lifecycle), registers=timers.compared(guest))
+    counts(interrupts=timers.judge(guest, interrupted=lifecycle.interrupts), registers=timers.compared(guest))
     guest.finish()

@@ -116,9 +116,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_what_was_there(tmp_path: Pa
     assert left_overs(tmp_path) == []
 
 
-def test_too_little_room_is_said_before_anything_is_made(
-    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_room_is_said_before_anything_is_made(tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 10**7, 10**7))
     with pytest.raises(MissingError, match="10 MB are free on the disk and 400 MB are needed"):
         cache.produce(tmp_path / "asset", fill, told, megabytes=400)

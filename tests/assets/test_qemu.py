@@ -57,9 +57,7 @@ def test_who_wins(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("programs")
 def test_a_suite_that_was_not_set_up_names_the_command() -> None:
-    with pytest.raises(
-        MissingError, match="bookworm-backports has not been set up; run `harness setup --qemu bookworm-b"
-    ):
+    with pytest.raises(MissingError, match="bookworm-backports has not been set up; run `harness setup --qemu bookworm-b"):
         qemu.resolve("bookworm-backports")
     with pytest.raises(MissingError, match="trixie-backports has not been set up; run `harness setup`$"):
         qemu.resolve()
@@ -102,9 +100,7 @@ def test_paths_that_cannot_be_meant(tmp_path: Path) -> None:
         qemu.resolve(str(plain))
 
 
-def test_a_program_is_asked_once_until_it_changes(
-    private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_is_asked_once_until_it_changes(private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = tmp_path / "asked"
     monkeypatch.setenv("ASKED", str(asked))
     assert qemu.resolve() == qemu.resolve()
@@ -134,9 +130,7 @@ def test_a_private_qemu_that_was_damaged_asks_for_a_refresh(private: Path) -> No
         qemu.resolve()
 
 
-def test_a_failed_download_leaves_nothing_and_the_next_set_up_works(
-    fake_debian: Callable[[str], None], told: Told
-) -> None:
+def test_a_failed_download_leaves_nothing_and_the_next_set_up_works(fake_debian: Callable[[str], None], told: Told) -> None:
     fake_debian("echo 'E: Failed to fetch'; exit 1")
     with pytest.raises(MissingError, match="Failed to fetch"):
         qemu.install("sid", told)

@@ -23,9 +23,7 @@ def as_user(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 
 def apt(programs: Programs, calls: Path, *, works_after_update: bool = False) -> None:
-    refuse = (
-        f'grep -q update {calls} || {{ echo "E: Unable to locate package"; exit 100; }}' if works_after_update else ""
-    )
+    refuse = f'grep -q update {calls} || {{ echo "E: Unable to locate package"; exit 100; }}' if works_after_update else ""
     install = f"touch {programs.folder}/the-tool; chmod 755 {programs.folder}/the-tool"
     programs.add("apt-get", f'echo "$*" >> {calls}\ncase "$*" in *install*) {refuse}\n{install} ;; esac')
     programs.add("grep", f"while read -r l; do case $l in *update*) exit 0 ;; esac; done < {calls}; exit 1")
@@ -38,9 +36,7 @@ def test_what_is_there_is_not_installed(programs: Programs, told: Told, calls: P
     assert not calls.exists() and told.steps == []
 
 
-def test_root_installs_what_is_missing(
-    programs: Programs, told: Told, calls: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_root_installs_what_is_missing(programs: Programs, told: Told, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_user(monkeypatch, 0)
     apt(programs, calls)
     system.provide([TOOL], told)
@@ -57,9 +53,7 @@ def test_package_lists_that_are_empty_are_got_first(
     assert verbs == ["install", "update", "install"]
 
 
-def test_sudo_without_a_password_is_used(
-    programs: Programs, told: Told, calls: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sudo_without_a_password_is_used(programs: Programs, told: Told, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_user(monkeypatch, 1000)
     apt(programs, calls)
     programs.add("sudo", f'echo "sudo $*" >> {calls}; [ "$1" = -n ] || exit 1; shift; [ "$1" = true ] || exec "$@"')

@@ -35,9 +35,7 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def run(
-    checkout: Path, *, fail: str = "", python: str | None = None, path: str = ""
-) -> subprocess.CompletedProcess[str]:
+def run(checkout: Path, *, fail: str = "", python: str | None = None, path: str = "") -> subprocess.CompletedProcess[str]:
     env = {
         "PATH": path or os.environ["PATH"],
         "CALLS": str(checkout / "calls"),

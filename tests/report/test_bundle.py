@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_samples import FAILED, LOST, evidence_of
 
 from harness.errors import HarnessBug
 from harness.report import bundle, files
@@ -20,6 +19,7 @@ from harness.report.privacy import Redactor
 from harness.state.diff import compare
 from harness.state.model import State
 from harness.state.rules import Kind, Rule
+from tests.report.report_samples import FAILED, LOST, evidence_of
 
 ALICE = Redactor(("/home/alice",), "alice")
 

@@ -8,18 +8,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from report_samples import FAILED, LOST, PASSED, evidence_of, run_of, thousand
 
 from harness.errors import Suspect, UsageError, Verdict
 from harness.report import bundle, html, results
 from harness.report.model import Case, Run
 from harness.report.privacy import Redactor
 from harness.report.view import headline, matrix, reasons
+from tests.report.report_samples import FAILED, LOST, PASSED, evidence_of, run_of, thousand
 
 ALICE = Redactor(("/home/alice",), "alice")
-STRANGE_STEP = (
-    '{"differences": [], "rerun": "", "sides": [], "steps": [{"at": "x", "side": "", "kind": "", "text": ""}]}'
-)
+STRANGE_STEP = '{"differences": [], "rerun": "", "sides": [], "steps": [{"at": "x", "side": "", "kind": "", "text": ""}]}'
 VOID = {"meta", "br", "link", "img"}
 
 
@@ -217,6 +215,7 @@ def big_run(out: Path) -> Run:
     for case in run.cases:
         if case.verdict is Verdict.FAIL and len(cases) < 300:
             full = replace(evidence, case=case, sides=sides, differences=rows, streams=())
-            case = replace(case, bundle=bundle.write(out, full, ALICE))
-        cases.append(case)
+            cases.append(replace(case, bundle=bundle.write(out, full, ALICE)))
+        else:
+            cases.append(case)
     return replace(run, cases=tuple(cases))

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_samples import FAILED, LOST, PASSED, run_of
 
 from harness.errors import Verdict
 from harness.report import junit
 from harness.report.model import Case
 from harness.report.privacy import Redactor
+from tests.report.report_samples import FAILED, LOST, PASSED, run_of
 
 NOBODY = Redactor((), "")
 

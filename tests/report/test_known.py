@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from packaging.version import Version
-from report_samples import FAILED, LOST, PASSED
 
 from harness.errors import Suspect, UsageError, Verdict
 from harness.report import known
 from harness.report.known import KnownIssues
+from tests.report.report_samples import FAILED, LOST, PASSED
 
 ENTRY = """
 [[issue]]

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_samples import FAILED, PASSED, run_of
 
 from harness.errors import Suspect, UsageError, Verdict
 from harness.report import results
 from harness.report.model import Case, Compared, flatten
 from harness.report.privacy import Redactor
+from tests.report.report_samples import FAILED, PASSED, run_of
 
 NOBODY = Redactor((), "")
 

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile(
-    "state", deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+settings.register_profile("state", deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("state")
 
 _GOLDEN = Path(__file__).parent / "golden"

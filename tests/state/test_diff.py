@@ -24,10 +24,7 @@ SLOW = settings(max_examples=60)
 MUST = [
     *(f"cpu0/{name}" for name in ("CNTHP_CTL_EL2", "CNTHV_CTL_EL2", "CNTP_CTL_EL0", "CNTV_CVAL_EL0", "CNTVOFF_EL2")),
     *(f"cpu0/{name}" for name in ("X0", "X30", "SP", "PC", "PSTATE", "V0", "V31", "ELR_EL1", "SPSR_EL2", "SP_EL0")),
-    *(
-        f"cpu0/{name}"
-        for name in ("HCR_EL2", "SCTLR_EL1", "TTBR0_EL1", "APIAKEYLO_EL1", "ID_AA64MMFR1_EL1", "MDSCR_EL1")
-    ),
+    *(f"cpu0/{name}" for name in ("HCR_EL2", "SCTLR_EL1", "TTBR0_EL1", "APIAKEYLO_EL1", "ID_AA64MMFR1_EL1", "MDSCR_EL1")),
     "cpu1/VBAR_EL2",
     "cpu1/X7",
 ]

@@ -247,9 +247,7 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                ["name", "type", "size", "array_len", "index", "struct", "fields", "subsections", "vmsd_name"]
-            ),
+            st.sampled_from(["name", "type", "size", "array_len", "index", "struct", "fields", "subsections", "vmsd_name"]),
             inner,
         )
     ),
@@ -272,15 +270,10 @@ def test_sparse_file_costs_no_memory(tmp_path: Path) -> None:
     size, pages = 8 << 30, 1 << 20
     at = len(start) + 1 + 4 + 4 + 8 + 8 + 5 + 8
     setup = (
-        struct.pack(">Q", size | 0x04)
-        + _name("ram0")
-        + struct.pack(">Q", size)
-        + struct.pack(">IQQQ", 1, PAGE, at + 28, pages)
+        struct.pack(">Q", size | 0x04) + _name("ram0") + struct.pack(">Q", size) + struct.pack(">IQQQ", 1, PAGE, at + 28, pages)
     )
     head = start + b"\x01" + struct.pack(">I", 1) + _name("ram") + struct.pack(">II", 0, 4) + setup
-    tail = (
-        struct.pack(">Q", 0x10) + b"\x7e" + struct.pack(">I", 1) + _section(4, 2, "dev", BODY) + _description([DEVICE])
-    )
+    tail = struct.pack(">Q", 0x10) + b"\x7e" + struct.pack(">I", 1) + _section(4, 2, "dev", BODY) + _description([DEVICE])
     with path.open("wb") as file:
         file.write(head)
         os.truncate(path, pages + size)

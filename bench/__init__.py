@@ -1,0 +1,1 @@
+"""The performance figures, each beside its floor: `python -m bench`."""
