@@ -3,7 +3,7 @@
 Three guards, because each alone leaves a gap:
 
 * every child is started through setpriv(1) with a parent-death signal, so `kill -9` of the harness kills it (prctl(2),
-  PR_SET_PDEATHSIG);
+  PR_SET_PDEATHSIG); one whose parent died before the signal was asked for sees that it has another parent, and ends;
 * a child talks over descriptors that it inherited, so nothing waits for a socket to appear, and nobody else can connect;
 * one tiny shell per run, the keeper, sleeps in read(2) on a pipe that only the harness holds; when the harness is gone, by
   whatever cause, the read ends and the keeper removes the run's private directory.
@@ -26,6 +26,9 @@ from harness.errors import MissingError
 
 # $1 is the directory. SIGINT and SIGTERM to the group must not stop the keeper before its work is done.
 _KEEPER = 'trap "" INT TERM HUP; read -r _; rm -rf -- "$1"'
+
+# $1 is the parent that the child must still have, the rest the command.
+_IF_PARENT_LIVES = 'test "$PPID" = "$1" && shift && exec "$@"'
 
 
 @dataclass
@@ -68,12 +71,12 @@ class LocalHost:
     ) -> subprocess.Popen[bytes]:
         """Start `argv` with its stderr in a file; it dies with the harness, and a terminal's Ctrl-C does not reach it.
 
-        Raises MissingError when the program or setpriv is not there.
+        Raises MissingError when setpriv is not there; a program that is not there is told on stderr, with exit status 127.
         """
         with stderr.open("wb") as errors:
             try:
                 return subprocess.Popen(
-                    ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+                    ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _IF_PARENT_LIVES, "start", str(os.getpid()), *argv],
                     stdin=subprocess.DEVNULL,
                     stdout=errors,
                     stderr=errors,

@@ -60,7 +60,7 @@ def _take(free: list[FileLock], wanted: int, taken: ExitStack, deadline: Deadlin
             got += 1
     if not got and free:
         try:
-            taken.enter_context(free[0].acquire(timeout=min(0.1, deadline.remaining), poll_interval=_POLL_SECONDS))
+            taken.enter_context(free[0].acquire(min(0.1, deadline.remaining), _POLL_SECONDS, blocking=True))
         except Timeout:
             return 0
         free.pop(0)

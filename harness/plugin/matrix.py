@@ -91,5 +91,17 @@ class Matrix:
         def fits(values: Sequence[Any]) -> bool:
             return self.valid(dict(zip(names, values, strict=False)))
 
+        covered: set[tuple[tuple[str, Any], ...]] = set()
         for values in AllPairs(list(factors.values()), filter_func=fits):
-            yield dict(zip(names, values, strict=True))
+            row = dict(zip(names, values, strict=True))
+            covered.update(itertools.combinations(row.items(), 2))
+            yield row
+        # Where a filter leads it into a dead end, allpairspy leaves pairs out: add a case for each of these.
+        for two in itertools.combinations(names, 2):
+            for values in itertools.product(*(factors[name] for name in two)):
+                pair = dict(zip(two, values, strict=True))
+                if tuple(pair.items()) not in covered and self.valid(pair):
+                    fixed = {name: [value] for name, value in pair.items()}
+                    for found in itertools.islice(self._product({**factors, **fixed}), 1):
+                        covered.update(itertools.combinations(found.items(), 2))
+                        yield found

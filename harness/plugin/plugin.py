@@ -68,6 +68,19 @@ def pytest_configure(config: pytest.Config) -> None:
     else:
         config.stash[_RECORDER] = Recorder(_out(config))
         config.pluginmanager.register(config.stash[_RECORDER], "harness-recorder")
+        _check_options(config)
+
+
+def _check_options(config: pytest.Config) -> None:
+    """Refuse a mistake at once and in one line: a worker of pytest-xdist could only crash of it."""
+    try:
+        for option in ("--qemu", "--dst-qemu"):
+            if choice := config.getoption(option):
+                assets_qemu.resolve(choice)
+        if config.getoption("--known-issues"):
+            _known_issues(config)
+    except (UsageError, MissingError) as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -102,6 +115,7 @@ def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
         qemu = assets_qemu.resolve(pytestconfig.getoption("--qemu"))
         other = pytestconfig.getoption("--dst-qemu")
         payloads = guests.find()
+        _known_issues(pytestconfig)
         with Hub() as hub, LocalHost() as host:
             yield Bench(
                 workshop=Workshop(host, hub, TargetCache()),
@@ -132,7 +146,7 @@ def boot(trial: Trial) -> Callable[..., Guest]:
 
 
 @pytest.fixture
-def put_through(trial: Trial) -> Callable[[Guest], None]:
+def put_through(trial: Trial) -> Callable[..., None]:
     """`put_through(guest)`: lead it through the case's lifecycle; see `Trial.put_through`."""
     return trial.put_through
 

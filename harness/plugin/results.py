@@ -19,8 +19,6 @@ from harness.report import bundle, html, junit, results
 from harness.report.model import Case, Run
 from harness.report.results import case_from_data
 
-_FILES = ("results.json", "junit.xml", "report.html")
-
 
 class Recorder:
     """Cases by node id, in the order in which they ended; a case that ends twice (in its teardown) keeps the later end."""
@@ -34,8 +32,6 @@ class Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take over the case that a worker has judged."""
         if (text := getattr(report, "harness_case", None)) is not None:
-            if not self._cases:
-                self._clear()
             case = case_from_data(json.loads(text), report.nodeid)
             self._cases[case.id] = case
 
@@ -51,6 +47,7 @@ class Recorder:
             cases=tuple(self._cases.values()),
         )
         self._out.mkdir(parents=True, exist_ok=True)
+        self._clear(run)
         results.write(self._out, run)
         junit.write(self._out, run)
         html.make_report(self._out)
@@ -64,11 +61,11 @@ class Recorder:
             words = ", ".join(f"{count} {verdict}" for verdict, count in counted.items() if count)
             terminalreporter.write_line(f"verdicts: {words}; report: {self._out / 'report.html'}")
 
-    def _clear(self) -> None:
-        """Remove what an earlier run left, so that no bundle speaks of a case that this run did not see."""
-        shutil.rmtree(self._out / bundle.FOLDER, ignore_errors=True)
-        for name in _FILES:
-            (self._out / name).unlink(missing_ok=True)
+    def _clear(self, run: Run) -> None:
+        """Remove the bundles of earlier runs. At the end: workers have written this run's before the first case is heard of."""
+        own = {self._out / case.bundle for case in run.cases if case.bundle}
+        for old in {*(self._out / bundle.FOLDER).glob("*")} - own:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def provenance(config: pytest.Config) -> Mapping[str, object]:

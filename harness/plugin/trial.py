@@ -5,7 +5,7 @@ The fixtures in `plugin.py` are thin; what they do is here, without pytest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,8 @@ from harness.qemu.spec import MachineSpec, Start
 from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
 from harness.report.model import Case
 from harness.state.diff import compare
-from harness.state.rules import RULES, RUNNING
+from harness.state.model import State
+from harness.state.rules import RULES, RUNNING, Rule
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,12 @@ class Trial:
         guest.reach_now()
         return guest
 
-    def put_through(self, guest: Guest, *, compare_streams: bool = False) -> None:
+    def put_through(self, guest: Guest, *, compare_streams: bool = False, rewrites: Sequence[Rule] = ()) -> None:
         """Lead the guest through this case's lifecycle, compare what was seen on both sides, and tell the guest to go on.
 
         `compare_streams`: where a stream is written, save the restored machine once more and compare the two streams, which
-        show what the gdb stub does not, the GIC above all. It costs another save and two decodings.
+        show what the gdb stub does not, the GIC above all. It costs another save and two decodings. `rewrites`: what this guest
+        changes by itself while it runs, for a lifecycle that lets it run between two looks.
 
         The guest is told in any case, so that it can witness what became of it; the comparison's failure is raised by
         `conclude`, after the guest has had its say. Raises QemuFailure, Blocked, Unsupported, DeadlineExpired.
@@ -106,8 +108,13 @@ class Trial:
         else:
             guest.follow(self.machines[self.machines.index(guest.machine) : self.machines.index(machine) + 1])
         for pair in passage.pairs:
-            self._compare(pair)
+            self._compare(pair, (*rewrites, *RUNNING, *RULES) if pair.ran else RULES)
         guest.go()
+
+    def looks(self, view: str) -> list[State]:
+        """Return all looks of one view, in order."""
+        pairs = [pair for passage in self.passages for pair in passage.pairs]
+        return [state for pair in pairs for state in (pair.before, pair.after) if state.view == view]
 
     def count(self, *, registers: int = 0, interrupts: int = 0) -> None:
         """Add to the evidence that the verdict rests on."""
@@ -156,8 +163,7 @@ class Trial:
         self.machines.append(machine)
         return self._open.enter_context(machine)
 
-    def _compare(self, pair: Pair) -> None:
-        rules = (*RUNNING, *RULES) if pair.ran else RULES
+    def _compare(self, pair: Pair, rules: Sequence[Rule]) -> None:
         comparison = compare(pair.before, pair.after, rules)
         self.registers += comparison.compared
         self.differences += rows_of(comparison)

@@ -45,7 +45,8 @@ def conclude(
     verdict, suspect, message = Verdict.PASS, None, ""
     if isinstance(error, HarnessError):
         verdict, suspect, message = error.verdict, error.suspect, str(error)
-    elif isinstance(error, AssertionError):
+    elif isinstance(error, AssertionError) and str(error):
+        # A scenario's own `assert`: pytest has put both sides into words. One without words is a library's.
         verdict, suspect, message = Verdict.FAIL, Suspect.QEMU, str(error).partition("\n")[0]
     elif error is not None:
         # Not one of ours: the harness broke, or the outer time limit fired.

@@ -17,7 +17,7 @@ import pexpect
 from pexpect.socket_pexpect import SocketSpawn
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestFailure
+from harness.errors import DeadlineExpired, GuestFailure, QemuFailure
 from harness.events import Timeline
 from harness.qemu.hub import Hub
 
@@ -27,7 +27,8 @@ PANICS = re.compile(
     rb"@\d+ panic [^\n]*\n|Kernel panic - not syncing[^\n]*\n|Unable to handle kernel [^\n]*\n|"
     rb"Internal error: [^\n]*\n|watchdog: BUG: soft lockup[^\n]*\n|rcu: INFO: rcu_\w+ (?:self-)?detected stall[^\n]*\n"
 )
-_LINE = re.compile(rb"[^\n]*\n")
+# The end only: a pattern for the whole line takes quadratic time on a long one, and `before` holds the line.
+_END = re.compile(rb"\n")
 # pexpect searches the newest WINDOW bytes only, so a read must stay below it or a line could pass unseen.
 _READ = 2048
 _WINDOW = 8192
@@ -70,7 +71,7 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
     def _take(self, size: int) -> bytes | None:
         if self._unread:
             data = bytes(self._unread[:size])
-            del self._unread[:size]
+            del self._unread[: len(data)]  # not `size`: the I/O thread may have added to it meanwhile
             return data
         if self._ended:
             self.closed_by_qemu()
@@ -90,12 +91,12 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
     def line(self, deadline: Deadline, what: str) -> str:
         """Return the next whole line without its end.
 
-        Raises GuestFailure on a panic, DeadlineExpired naming `what` was waited for, and what
-        `closed_by_qemu` raises or pexpect.EOF when the console has closed.
+        Raises GuestFailure on a panic, DeadlineExpired naming `what` was waited for, and what `closed_by_qemu` raises or
+        QemuFailure when the console has closed.
         """
         self._deadline = deadline
         try:
-            self.expect([_LINE], timeout=None)
+            self.expect([_END], timeout=None)
         except pexpect.TIMEOUT:
             last = (self.before or b"")[-200:]
             raise DeadlineExpired(
@@ -103,8 +104,9 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
                 where=f"{self._side} console",
                 remedy=f"last bytes {last!r}",
             ) from None
-        raw = self.after
-        assert isinstance(raw, bytes), "a pattern matched"
+        except pexpect.EOF:
+            raise QemuFailure("the console closed, but QEMU runs on", where=self._side) from None
+        raw = (self.before or b"") + b"\n"
         text = raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
         self._timeline.add(self._side, "console", text)
         if PANICS.search(raw):
@@ -116,10 +118,11 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
 
         For a guest that goes on in another machine; half a line may have left it here and the other half there.
         """
-        data = self.buffer + bytes(self._unread)
+        taken = bytes(self._unread)
+        del self._unread[: len(taken)]  # what the I/O thread adds meanwhile stays
+        data = self.buffer + taken
         self.buffer = b""
         self._before = io.BytesIO()  # pexpect's copy of what it has not matched yet; it would come up again
-        self._unread.clear()
         *lines, rest = data.split(b"\n")
         return [line.decode("utf-8", "backslashreplace").rstrip("\r") for line in lines], rest
 

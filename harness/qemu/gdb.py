@@ -56,10 +56,12 @@ class GdbStub:
 
     def __enter__(self) -> Self:
         """Switch acknowledgements off (QStartNoAckMode): the socket is reliable."""
-        self._socket.sendall(b"+" + _packet(b"QStartNoAckMode"))
+        self._send(b"+" + _packet(b"QStartNoAckMode"))
         self._answer()
-        self._socket.sendall(b"+" + _packet(b"qSupported:qXfer:features:read+;vContSupported+"))
+        self._send(b"+" + _packet(b"qSupported:qXfer:features:read+;vContSupported+"))
         self._answer()
+        # QEMU before 8 answers `p` only to a client that has asked for the description on this connection.
+        self._ask(b"qXfer:features:read:target.xml:0,1")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,10 +104,10 @@ class GdbStub:
             replies = self._ask_all(b"p%x" % target.numbers[name] for name in chunk)
             for name, reply in zip(chunk, replies, strict=True):
                 if reply and not reply.startswith(b"E"):
-                    values[name] = _value(reply)
+                    values[name] = self._value(reply)
         # ZA is 64 KiB on `max` and holds nothing while PSTATE.ZA is 0 (Arm ARM, B1.4.10), which SVCR bit 1 shows.
         if values.get("svcr", 0) & 2:
-            values["za"] = _value(self._ask(b"p%x" % target.numbers["za"]))
+            values["za"] = self._value(self._ask(b"p%x" % target.numbers["za"]))
         return values
 
     def _documents(self, annex: str) -> list[ET.Element]:
@@ -119,7 +121,10 @@ class GdbStub:
                 break
         # Older QEMUs include by `xi:` without declaring the prefix.
         source = text.decode().replace("<xi:include", "<include")
-        root = ET.fromstring(source)  # noqa: S314  # written by the QEMU that we started
+        try:
+            root = ET.fromstring(source)  # noqa: S314  # written by the QEMU that we started
+        except ET.ParseError as error:
+            raise QemuFailure(f"the gdb stub's {annex} is no XML: {error}", where=self._side) from None
         documents = [root]
         for include in root.iter("include"):
             documents += self._documents(include.get("href") or "")
@@ -130,8 +135,16 @@ class GdbStub:
 
     def _ask_all(self, requests: Iterable[bytes]) -> list[bytes]:
         packets = [_packet(request) for request in requests]
-        self._socket.sendall(b"".join(packets))
+        self._send(b"".join(packets))
         return [self._answer() for _ in packets]
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except TimeoutError as error:
+            raise DeadlineExpired("the gdb stub does not listen", where=self._side) from error
+        except OSError as error:
+            raise QemuFailure(f"the gdb stub hung up: {error}", where=self._side) from error
 
     def _answer(self) -> bytes:
         """Return the next packet's payload; a checksum that is wrong means that we lost step."""
@@ -139,10 +152,20 @@ class GdbStub:
             self._receive()
         start = self._buffer.find(b"$")
         payload = bytes(self._buffer[start + 1 : end])
-        if start < 0 or start > end or int(self._buffer[end + 1 : end + 3], 16) != sum(payload) & 0xFF:
-            raise QemuFailure(f"the gdb stub answered nonsense: {bytes(self._buffer[:80])!r}", where=self._side)
+        if start < 0 or start > end or self._buffer[end + 1 : end + 3].lower() != b"%02x" % (sum(payload) & 0xFF):
+            raise self._nonsense(bytes(self._buffer[:80]))
         del self._buffer[: end + 3]
         return payload
+
+    def _value(self, reply: bytes) -> int:
+        """Return a register's value: the stub sends the bytes in memory order, low byte first."""
+        try:
+            return int.from_bytes(bytes.fromhex(reply.decode()), "little")
+        except ValueError:
+            raise self._nonsense(reply) from None
+
+    def _nonsense(self, said: bytes) -> QemuFailure:
+        return QemuFailure(f"the gdb stub answered nonsense: {said!r}", where=self._side)
 
     def _receive(self) -> None:
         try:
@@ -155,11 +178,6 @@ class GdbStub:
         if not data:
             raise QemuFailure("the gdb stub hung up", where=self._side)
         self._buffer += data
-
-
-def _value(reply: bytes) -> int:
-    """Return a register's value: the stub sends the bytes in memory order, low byte first."""
-    return int.from_bytes(bytes.fromhex(reply.decode()), "little")
 
 
 def _packet(payload: bytes) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Self, TypeVar
 
 from harness.deadline import Deadline
@@ -55,13 +54,22 @@ class Hub:
             return result
 
     def run(self, coroutine: Coroutine[Any, Any, T], deadline: Deadline, what: str) -> T:
-        """Run a coroutine in the I/O thread and return its result; raises DeadlineExpired after cancelling it."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        try:
-            return future.result(deadline.remaining)
-        except FutureTimeout:
-            future.cancel()
-            raise DeadlineExpired(f"waited {deadline.seconds:.1f} s for {what}") from None
+        """Run a coroutine in the I/O thread and return its result.
+
+        Raises DeadlineExpired after cancelling it and after it has cleaned up; its own errors pass through.
+        """
+
+        async def bounded() -> T:
+            limit = asyncio.timeout(deadline.remaining)
+            try:
+                async with limit:
+                    return await coroutine
+            except TimeoutError:
+                if limit.expired():
+                    raise DeadlineExpired(f"waited {deadline.seconds:.1f} s for {what}") from None
+                raise
+
+        return asyncio.run_coroutine_threadsafe(bounded(), self.loop).result()
 
     def call(self, function: Callable[..., object], *args: object) -> None:
         """Run a plain function in the I/O thread and return when it is done."""

@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 
 from harness.assets.qemu import QemuBinary
 from harness.deadline import Deadline
-from harness.errors import QemuFailure
+from harness.errors import DeadlineExpired, QemuFailure
 from harness.events import Timeline
 from harness.host.local import LocalHost
 from harness.qemu.console import Console
@@ -64,6 +64,7 @@ class Machine:
         self.timeline = timeline
         self.directory = workshop.host.directory(side)
         self._workshop = workshop
+        self._start = start
         self._hub = workshop.hub
         self._exit_watched: int | None = None
         # Events from this index on belong to the migration under way (harness/qemu/migration.py).
@@ -87,13 +88,18 @@ class Machine:
         self.qmp.on_event = lambda event: timeline.add(side, "event", str(event))
 
     def __enter__(self) -> Self:
-        """Connect QMP; the process has been running since it was made."""
+        """Connect QMP, and let the guest run if it should."""
         try:
             self.qmp.connect(Deadline.after(COMMAND_SECONDS))
         except QemuFailure as error:
             self.settle(Deadline.after(2))
             self.close()
             raise QemuFailure(f"QEMU did not start: {self.last_words() or error.what}", where=self.side) from error
+        except DeadlineExpired:
+            self.close()
+            raise
+        if self._start is Start.RUNNING:
+            self.cont()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -196,12 +202,17 @@ class Machine:
 
     def check_alive(self) -> None:
         """Raise QemuFailure with the exit status and QEMU's last words if the process is gone."""
-        status = self.process.poll()
-        if status is None:
+        if (how := self.ending()) is None:
             return
-        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         words = self.last_words()
         raise QemuFailure(f"QEMU {how}" + (f": {words}" if words else ""), where=self.side)
+
+    def ending(self) -> str | None:
+        """Return how the process ended, in words, or None while it runs."""
+        status = self.process.poll()
+        if status is None:
+            return None
+        return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
 
     def _console_closed(self) -> None:
         """Say how the process ended, its console having closed; the exit itself may be heard a moment later."""

@@ -70,6 +70,10 @@ def saved(source: Machine, deadline: Deadline) -> None:
 
     if not source.until(done, deadline, "the source to write the stream"):
         raise QemuFailure(f"the source could not save: {_reason(source)}", where=source.side)
+    # QEMU says `completed` a moment before it leaves the run state in which it refuses `cont`.
+    while source.status() == "finish-migrate":
+        if deadline.expired:
+            raise DeadlineExpired(f"waited {deadline.seconds:.1f} s for the source to finalize the stream", where=source.side)
 
 
 def transferred(source: Machine | None, destination: Machine, deadline: Deadline) -> None:
@@ -115,9 +119,12 @@ def switched_over(source: Machine, destination: Machine, deadline: Deadline) -> 
 
 def _reason(machine: Machine) -> str:
     """Return QEMU's own reason for a failed migration, or the words it died with."""
-    if machine.process.poll() is not None:
-        return machine.last_words() or "it is gone without a word"
-    return str(machine.execute("query-migrate").get("error-desc", "no reason given"))
+    if (how := machine.ending()) is not None:
+        return machine.last_words() or f"it {how} without a word"
+    try:
+        return str(machine.execute("query-migrate").get("error-desc", "no reason given"))
+    except QemuFailure as error:  # it went while it was asked, and that is the reason
+        return error.what
 
 
 def _parting(machine: Machine) -> str:

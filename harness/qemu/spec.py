@@ -49,7 +49,11 @@ class Wiring:
 
 
 def arguments(spec: MachineSpec, wiring: Wiring) -> list[str]:
-    """Return QEMU's arguments, without the program."""
+    """Return QEMU's arguments, without the program.
+
+    Every machine begins stopped: one that should run is told to when QMP is connected, so no event is missed and no guest is
+    gone before anybody listens.
+    """
     options = [spec.machine, f"gic-version={spec.gic_version}"]
     if spec.el2:
         options.append("virtualization=on")
@@ -69,10 +73,9 @@ def arguments(spec: MachineSpec, wiring: Wiring) -> list[str]:
         "-chardev", f"socket,id=qmp,fd={wiring.qmp_fd}",
         "-qmp", "chardev:qmp",
         "-gdb", f"unix:{wiring.gdb_path},server=on,wait=off",
+        "-S",
     ]
     # fmt: on
-    if wiring.start is not Start.RUNNING:
-        argv.append("-S")
     if wiring.start is Start.INCOMING:
         argv += ["-incoming", "defer"]
     return argv

@@ -11,6 +11,7 @@ from harness.guest import timers
 from harness.guest.payload import Guest
 from harness.lifecycle import LIFECYCLES
 from harness.plugin.matrix import Matrix, Params, Row
+from scenarios.places import CPUS, LEVELS, WITHOUT_VHE, place_exists
 
 # Which timers a guest can name at each level (Arm ARM D12.2; with E2H=1 the EL0 names of EL2 mean CNTHP and CNTHV, and
 # the EL1 timers are reached by their _EL02 names).
@@ -19,14 +20,14 @@ OF_LEVEL = {
     "nvhe": ("cntp", "cntv", "cnthp", "cnthv"),
     "vhe": ("cnthp", "cnthv", "cntp_el02", "cntv_el02"),
 }
-# FEAT_VHE came with Armv8.1: without it there is no E2H and no CNTHV.
-WITHOUT_VHE = ("cortex-a57",)
 
 
 def exists(row: Row) -> bool:
     """Say whether a CPU has the level, and the level the timer."""
     level, timer, cpu = row.get("level"), row.get("timer"), row.get("cpu")
-    if cpu in WITHOUT_VHE and (level == "vhe" or timer in ("cnthv", "cntp_el02", "cntv_el02")):
+    if cpu in WITHOUT_VHE and timer in ("cnthv", "cntp_el02", "cntv_el02"):
+        return False
+    if not place_exists(row):
         return False
     return level is None or timer is None or timer in OF_LEVEL[level]
 
@@ -44,10 +45,10 @@ MATRIX = Matrix(
         "lifecycle": tuple(LIFECYCLES),
         "timer": ("cntp", "cntv", "cnthp", "cnthv", "cntp_el02", "cntv_el02"),
         "instant": ("armed", "armed-far", "expired-masked", "pending", "active", "disabled", "periodic"),
-        "level": ("el1", "nvhe", "vhe"),
+        "level": LEVELS,
         "by": ("cval", "tval"),
         "vcpus": (1, 2),
-        "cpu": ("max", "neoverse-n1", "cortex-a57"),
+        "cpu": CPUS,
     },
     valid=exists,
     also=EL2_TIMERS_THROUGH_EVERYTHING,
@@ -56,7 +57,7 @@ MATRIX = Matrix(
 
 @pytest.mark.matrix(MATRIX)
 def test_each_interrupt_comes_once_and_in_time(
-    case: Params, boot: Callable[..., Guest], put_through: Callable[[Guest], None], counts: Callable[..., None]
+    case: Params, boot: Callable[..., Guest], put_through: Callable[..., None], counts: Callable[..., None]
 ) -> None:
     lifecycle = LIFECYCLES[case.lifecycle]
     asked: dict[str, Any] = {"timer": case.timer, "instant": case.instant, "by": case.by}

@@ -1,0 +1,175 @@
+"""The guest as a witness: hearing any payload out, and what its own words prove.
+
+For payloads that check themselves (`gic`, `memory`, `nested`, `registers`): every check held, every interrupt that was
+announced in `arranged` came, none before its CVAL, the counters never went back, and the values that the guest says it holds
+are those that are seen from outside.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired, Failure, InstantMissed, NoEvidence, StateDiffers, TimerFailure
+from harness.guest.payload import ANSWER_SECONDS, Guest
+from harness.guest.protocol import Message
+from harness.state.model import State
+from harness.state.timers import BOUND_SECONDS
+
+# How long a guest may be silent before it is asked how things stand.
+SILENCE_SECONDS = 0.5
+_LIMIT_SECONDS = 60.0
+_ANSWERS = ("timer", "beat")
+
+
+def hear_out(guest: Guest) -> None:
+    """Hear the guest until it ends; tell it to end when it answers, but gets no further with what it waits for.
+
+    A guest that answers is not starved, so no progress between two answers is the guest's state and not the computer's load;
+    where its timers say that CVAL is still ahead, it is waited for. Raises GuestFailure, QemuFailure, and Failure when the
+    guest does not even answer.
+    """
+    limit = Deadline.after(_LIMIT_SECONDS)
+    progress: list[object] = []
+    while not guest.of_kind("end"):
+        try:
+            guest.hear(limit.sooner(SILENCE_SECONDS), "the guest's next word")
+        except DeadlineExpired:
+            progress.append(_progress(guest))
+            if limit.expired or (progress[-3:-1] == progress[-2:] and len(progress) > 2 and not _waits(guest)):
+                guest.end()
+                guest.hear_until("end", Deadline.after(ANSWER_SECONDS))
+            else:
+                _ask(guest)
+
+
+def judge(guest: Guest, *, interrupted: bool) -> int:
+    """Return how many interrupts came as they had to.
+
+    `interrupted` is False where nothing was done to the guest, so that no interrupt can have come too soon for it.
+
+    Raises InstantMissed, TimerFailure for an interrupt that is missing, surplus, early, or a counter that went back, the
+    innermost level first; GuestFailure for the guest's own checks; NoEvidence where it made none.
+    """
+    if interrupted and any(message.kind == "irq" for message in _since_now(guest)):
+        raise InstantMissed("an interrupt came before the lifecycle was over: the computer is too slow for this deadline")
+    for level in (2, 1):
+        _interrupts(guest, level)
+    guest.checks()
+    return len(guest.of_kind("irq"))
+
+
+def cross_check(guest: Guest, state: State) -> int:
+    """Compare the guest's `reg` lines with what was seen from outside; return how many registers both show.
+
+    Raises StateDiffers naming the register with both values.
+    """
+    compared = 0
+    for line in guest.of_kind("reg"):
+        name = f"cpu{line.number('cpu')}/{line.word('name').upper()}"
+        if name in state.registers:
+            compared += 1
+            if (seen := state.registers[name]) != line.number("value"):
+                raise StateDiffers(f"{name} is {line.number('value'):#x} by the guest and {seen!r} by the {state.view} view")
+    return compared
+
+
+def _since_now(guest: Guest) -> list[Message]:
+    """Return what the guest said between its (last) `now` and being told to go on."""
+    before = guest.messages[: guest.went]
+    last = max((index for index, message in enumerate(before) if message.kind == "now"), default=len(before))
+    return before[last:]
+
+
+def _ask(guest: Guest) -> None:
+    """Have the guest say how things stand and hear its first answer."""
+    heard = len(guest.messages)
+    guest.ask()
+    try:
+        guest.hear(Deadline.after(ANSWER_SECONDS), "an answer of the guest")
+    except DeadlineExpired as error:
+        last = guest.messages[heard - 1].kind if heard else "nothing"
+        raise Failure(f"the guest does not answer any more; its last line was `{last}`", where=error.where) from error
+
+
+def _progress(guest: Guest) -> object:
+    """Return what changes while a guest gets on: interrupts taken and, where no timer says more, the newest heartbeats.
+
+    The heart of a guest that waits for a lost interrupt beats for ever.
+    """
+    hearts = [] if guest.of_kind("timer") else guest.of_kind("beat")
+    beats = {message.number("cpu"): message.number("n") for message in hearts}
+    return len(guest.of_kind("irq")), tuple(sorted(beats.items())), len([m for m in guest.messages if m.kind not in _ANSWERS])
+
+
+def _waits(guest: Guest) -> bool:
+    """Say whether some timer of the guest is still ahead by its own counter, or has only just passed."""
+    newest = {_key(message): message for message in guest.of_kind("timer")}
+    bound = BOUND_SECONDS * guest.hello.number("freq")
+    # A timer further ahead than a minute is not waited for.
+    return any(-120 * bound < line.number("cnt") - line.number("cval") < bound for line in newest.values())
+
+
+def _key(message: Message) -> tuple[int, int]:
+    return message.number("cpu"), _level(message)
+
+
+def _level(message: Message) -> int:
+    return message.number("level") if "level" in message.values else 1
+
+
+def _interrupts(guest: Guest, level: int) -> None:
+    where = f"level {level} " if any("level" in message.values for message in guest.messages) else ""
+    heard = [message for message in guest.messages if message.kind in ("arranged", "irq", "timer") and _level(message) == level]
+    for cpu in sorted({message.number("cpu") for message in heard}):
+        own = [message for message in heard if message.number("cpu") == cpu]
+        announced, came = _counted(own)
+        if came < announced:
+            standing = f"{_newest_timer(guest, own)}{_found(guest)}"
+            raise TimerFailure(f"interrupts lost: {where}vCPU {cpu} took {came} of {announced}{standing}")
+        if came > announced:
+            raise TimerFailure(f"surplus interrupts: {where}vCPU {cpu} took {came} instead of {announced}{_found(guest)}")
+        _in_time([message for message in own if "cval" in message.values], f"{where}vCPU {cpu}")
+
+
+def _counted(own: list[Message]) -> tuple[int, int]:
+    """Return how many interrupts one vCPU announced and took since; what it took before the first was part of arranging."""
+    announcements = [index for index, message in enumerate(own) if "irqs" in message.values]
+    if not announcements:
+        came = len([message for message in own if message.kind == "irq"])
+        return came, came
+    announced = sum(own[index].number("irqs") for index in announcements)
+    return announced, len([message for message in own[announcements[0] :] if message.kind == "irq"])
+
+
+def _in_time(timed: list[Message], where: str) -> None:
+    for message in timed:
+        if message.kind == "irq" and message.number("cnt") < message.number("cval"):
+            raise TimerFailure(f"interrupt {message.number('n')} of {where} came before CVAL")
+    # What was arranged may have been read earlier than it is said.
+    for earlier, later in pairwise(message for message in timed if message.kind != "arranged"):
+        if later.number("cnt") < earlier.number("cnt"):
+            raise TimerFailure(f"the counter of {where} went back from {earlier.number('cnt'):#x} to {later.number('cnt'):#x}")
+
+
+def _newest_timer(guest: Guest, own: list[Message]) -> str:
+    """Return in words how a timer stands from which interrupts are missing."""
+    line = next((message for message in reversed(own) if message.kind == "timer"), None)
+    if line is None:
+        return ""
+    passed = (line.number("cnt") - line.number("cval")) * 1000 / guest.hello.number("freq")
+    status = "set" if line.number("ctl") & 4 else "missing"
+    return f"; {line.word('timer').upper()}: the counter has passed CVAL by {passed:.1f} ms, ISTATUS is {status}"
+
+
+def _found(guest: Guest) -> str:
+    """Return the guest's own words, all of them: an excuse for one must not cover another."""
+    failed = guest.of_kind("fail")
+    return "; the guest found: " + " | ".join(message.text for message in failed) if failed else ""
+
+
+def evidence(guest: Guest) -> int:
+    """Return how many values of its own the guest compared. Raises as `Guest.checks`, NoEvidence where none."""
+    if not (checks := guest.checks()):
+        raise NoEvidence("the guest compared nothing", where=guest.name)
+    return checks

@@ -1,0 +1,56 @@
+"""A hypervisor at EL2 and its guest at EL1 both go on: every interrupt on each level, registers and list registers intact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.guest import timers, witness
+from harness.guest.payload import Guest
+from harness.lifecycle import LIFECYCLES
+from harness.plugin.matrix import Matrix, Params, Row
+from harness.state.rules import Kind, Rule
+from scenarios.places import CPUS, WITHOUT_VHE, place_exists
+
+
+def exists(row: Row) -> bool:
+    """Say whether the CPU has the level and the hypervisor's timer."""
+    return place_exists(row) and not (row.get("cpu") in WITHOUT_VHE and row.get("timer") == "cnthv")
+
+
+MATRIX = Matrix(
+    {
+        "lifecycle": tuple(LIFECYCLES),
+        "instant": ("armed", "pending-lr", "active-lr", "l2-running", "l2-wfi"),
+        "timer": ("none", "cnthp", "cnthv"),
+        "lr": ("hw", "sw"),
+        "level": ("nvhe", "vhe"),
+        "vcpus": (1, 2),
+        "cpu": CPUS,
+    },
+    valid=exists,
+)
+
+
+# A hypervisor gives its guest EL1's registers, and changes HCR_EL2, the timers' controls and more with it.
+WORLD_SWITCH = (
+    Rule(
+        r"\w+_EL1|(HCR|CNTHCTL|CNTVOFF|VTTBR|VTCR|VMPIDR|VPIDR|HPFAR|MDCR|CPTR|HSTR)_EL2|CNT[PV]_(CTL|CVAL)_EL0|TPIDR(RO)?_EL0",
+        Kind.REWRITTEN,
+        "the hypervisor switched between itself and its guest while it was polled",
+        "guests/nested/world.c; Arm ARM D1.3",
+    ),
+)
+
+
+@pytest.mark.matrix(MATRIX)
+def test_both_levels_go_on(
+    case: Params, boot: Callable[..., Guest], put_through: Callable[..., None], counts: Callable[..., None]
+) -> None:
+    ahead_us = timers.ahead_us(LIFECYCLES[case.lifecycle].runs_on_ms)
+    guest = boot("nested", instant=case.instant, timer=case.timer, lr=case.lr, ahead_us=ahead_us)
+    put_through(guest, compare_streams=True, rewrites=WORLD_SWITCH)
+    witness.hear_out(guest)
+    counts(interrupts=witness.judge(guest, interrupted=LIFECYCLES[case.lifecycle].interrupts))
+    guest.finish()

@@ -1,0 +1,197 @@
+"""The timer oracle on readings written by hand: what passes for each instant, and each kind of finding with its words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from harness.state.timers import EXPECTED, REGISTERS, Arrangement, Reading, find, instant_missed, lost
+
+# 1000 ticks a second, so a tick is a ms and an interrupt 500 ticks behind is late.
+MASKED, FIRED, ARMED, OFF = 7, 5, 1, 0
+
+
+def asked(instant: str = "armed", timer: str = "cntv", vcpus: int = 1) -> Arrangement:
+    return Arrangement(timer, instant, "cval", freq=1000, vcpus=vcpus, ticks=3 if instant == "periodic" else 0)
+
+
+def arranged(cnt: int, cval: int, ctl: int, cpu: int = 0) -> Reading:
+    return Reading("arranged", cpu, cval, cnt, ctl, before_go=True)
+
+
+def irq(cnt: int, cval: int, n: int, *, ctl: int = FIRED, cpu: int = 0, intid: int = 27, before_go: bool = False) -> Reading:
+    return Reading("irq", cpu, cval, cnt, ctl, n, intid, before_go)
+
+
+def timer(cnt: int, cval: int, ctl: int, n: int = 0, cpu: int = 0) -> Reading:
+    return Reading("timer", cpu, cval, cnt, ctl, n)
+
+
+# What a guest reads when all is well, by instant.
+GOOD: dict[str, list[Reading]] = {
+    "armed": [arranged(100, 200, ARMED), timer(150, 200, ARMED), irq(205, 200, 1)],
+    "armed-far": [arranged(100, 10**12, ARMED), timer(150, 10**12, ARMED)],
+    "expired-masked": [arranged(210, 200, MASKED), timer(5000, 200, MASKED), irq(5001, 200, 1)],
+    "pending": [arranged(210, 200, FIRED), timer(5000, 200, FIRED), irq(5002, 200, 1)],
+    "active": [
+        irq(201, 200, 1, before_go=True),
+        arranged(210, 200, FIRED),
+        timer(5000, 200, FIRED, 1),
+        irq(5003, 5001, 2),
+    ],
+    "disabled": [arranged(100, 120, OFF), timer(5000, 120, OFF), irq(5010, 120, 1)],
+    "periodic": [
+        irq(101, 100, 1, before_go=True),
+        irq(201, 200, 2, before_go=True),
+        arranged(202, 300, ARMED),
+        timer(250, 300, ARMED, 2),
+        irq(301, 300, 3),
+    ],
+}
+
+
+def kinds(instant: str, readings: Sequence[Reading]) -> list[str]:
+    return [finding.kind for finding in find(asked(instant), readings)]
+
+
+def test_the_table_is_complete() -> None:
+    assert GOOD.keys() == {*EXPECTED, "periodic"}
+
+
+@pytest.mark.parametrize("instant", GOOD)
+def test_what_is_right_passes(instant: str) -> None:
+    assert find(asked(instant), GOOD[instant]) == []
+    assert not instant_missed(asked(instant), GOOD[instant])
+
+
+@pytest.mark.parametrize("instant", GOOD)
+def test_on_two_vcpus(instant: str) -> None:
+    both = [*GOOD[instant], *(replace(reading, cpu=1, cnt=reading.cnt) for reading in GOOD[instant])]
+    assert find(asked(instant, vcpus=2), both) == []
+    (finding, *_) = find(asked(instant, vcpus=2), GOOD[instant])
+    assert finding.cpu == 1
+
+
+@pytest.mark.parametrize(("name", "intid"), [(name, intid) for name, (_, intid) in REGISTERS.items()])
+def test_every_timer_by_its_own_interrupt(name: str, intid: int) -> None:
+    good = [arranged(100, 200, ARMED), timer(150, 200, ARMED), irq(205, 200, 1, intid=intid)]
+    assert find(asked(timer=name), good) == []
+    wrong = [*good[:2], irq(205, 200, 1, intid=intid + 1)]
+    assert [finding.text for finding in find(asked(timer=name), wrong)] == [f"interrupt 1 on vCPU 0 is INTID {intid + 1}"]
+
+
+ARRANGED, ASKED, TAKEN = GOOD["armed"]
+BAD: dict[str, tuple[str, list[Reading], str, str]] = {
+    "lost without ISTATUS": (
+        "armed",
+        [ARRANGED, timer(150, 200, ARMED), timer(1700, 200, ARMED)],
+        "lost",
+        (
+            r"interrupt lost on vCPU 0: PPI 27 came 0 times, expected 1; the counter has passed CVAL by 1500.0 ms, "
+            r"CNTV_CTL_EL0.ISTATUS is missing \(CTL 0x1\)"
+        ),
+    ),
+    "lost with ISTATUS": ("armed", [ARRANGED, timer(1700, 200, FIRED)], "lost", r"ISTATUS is set \(CTL 0x5\)"),
+    "lost at the second": (
+        "active",
+        [*GOOD["active"][:3], timer(9000, 5001, FIRED, 1)],
+        "lost",
+        "PPI 27 came 1 times, expected 2; the counter has passed CVAL by 3999.0 ms",
+    ),
+    "lost in the middle": (
+        "periodic",
+        [*(reading for reading in GOOD["periodic"] if reading.n != 2 or reading.kind != "irq")],
+        "lost",
+        "PPI 27 came 2 times, expected 3",
+    ),
+    "twice": ("armed", [*GOOD["armed"], irq(206, 200, 2)], "surplus", "PPI 27 came 2 times on vCPU 0, expected 1"),
+    "one number twice": ("armed", [*GOOD["armed"], irq(206, 200, 1)], "surplus", "came 2 times on vCPU 0"),
+    "none may come": ("armed-far", [*GOOD["armed-far"], irq(160, 100, 1)], "surplus", "came 1 times on vCPU 0, expected 0"),
+    "early": ("armed", [ARRANGED, ASKED, irq(180, 200, 1)], "early", "interrupt 1 on vCPU 0 came 20.0 ms before CVAL"),
+    "late": ("armed", [ARRANGED, ASKED, irq(701, 200, 1)], "late", "interrupt 1 on vCPU 0 came 501.0 ms late"),
+    "late after it was let go": (
+        "pending",
+        [*GOOD["pending"][:2], irq(5501, 200, 1)],
+        "late",
+        "interrupt 1 on vCPU 0 came 501.0 ms late",
+    ),
+    "no ISTATUS in the handler": (
+        "armed",
+        [ARRANGED, ASKED, irq(205, 200, 1, ctl=ARMED)],
+        "istatus",
+        "interrupt 1 on vCPU 0: CNTV_CTL_EL0 reads 0x1 in the handler, not 0x5",
+    ),
+    "no ISTATUS when asked": (
+        "expired-masked",
+        [GOOD["expired-masked"][0], timer(5000, 200, 3), irq(5001, 200, 1)],
+        "istatus",
+        "CNTV_CTL_EL0.ISTATUS is missing 4800.0 ms after CVAL on vCPU 0",
+    ),
+    "another CVAL": (
+        "armed",
+        [ARRANGED, timer(150, 201, ARMED), irq(205, 201, 1)],
+        "changed",
+        "CVAL on vCPU 0 was 0xc8 and is 0xc9",
+    ),
+    "another CTL": (
+        "armed",
+        [ARRANGED, timer(150, 200, 3), TAKEN],
+        "changed",
+        "CNTV_CTL_EL0 on vCPU 0 was 0x1, is 0x3",
+    ),
+    "the counter goes back": (
+        "armed",
+        [ARRANGED, timer(90, 200, ARMED), TAKEN],
+        "backwards",
+        "the counter of vCPU 0 went back by 10.0 ms",
+    ),
+    "not arranged": (
+        "armed",
+        [arranged(100, 200, OFF), timer(150, 200, OFF), TAKEN],
+        "wrong",
+        "the instant was not arranged on vCPU 0: CNTV_CTL_EL0 0x0, the counter has not reached CVAL",
+    ),
+    "arranged too late": (
+        "armed",
+        [arranged(200, 200, ARMED), timer(201, 200, ARMED), TAKEN],
+        "wrong",
+        "0x1, the counter has reached CVAL",
+    ),
+    "arranged twice": ("armed", [ARRANGED, *GOOD["armed"]], "wrong", "2 arrangements on vCPU 0, expected 1"),
+    "never asked": ("armed", [ARRANGED, TAKEN], "wrong", "vCPU 0 did not say what became of its timer"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_wrong_is_found(name: str) -> None:
+    instant, readings, kind, words = BAD[name]
+    findings = find(asked(instant), readings)
+    with pytest.raises(AssertionError, match=words):
+        raise AssertionError("\n".join(finding.text for finding in findings if finding.kind == kind))
+
+
+def test_what_is_worst_comes_first() -> None:
+    assert kinds("armed", [ARRANGED, timer(90, 201, ARMED), timer(1700, 200, ARMED)])[0] == "lost"
+    assert kinds("armed", [ARRANGED, timer(150, 201, 3), irq(180, 200, 1, ctl=0)])[:3] == ["early", "istatus", "changed"]
+
+
+def test_no_reading_at_all_is_not_well() -> None:
+    assert kinds("armed-far", []) != []
+    assert kinds("armed", [])[0] == "lost"
+
+
+@pytest.mark.parametrize(
+    ("instant", "early", "missed"),
+    [("armed", 1, True), ("periodic", 2, False), ("periodic", 3, True), ("active", 2, False), ("pending", 1, False)],
+)
+def test_an_interrupt_that_comes_too_soon_proves_nothing(instant: str, early: int, missed: bool) -> None:
+    assert instant_missed(asked(instant), [irq(200, 200, early, before_go=True)]) is missed
+    assert not instant_missed(asked(instant), [irq(200, 200, early)])
+
+
+@pytest.mark.parametrize(("cnt", "is_lost"), [(199, False), (200, False), (700, False), (701, True)])
+def test_lost_is_proven_by_the_guests_counter(cnt: int, is_lost: bool) -> None:
+    assert lost(asked(), [ARRANGED, timer(cnt, 200, ARMED)]) is is_lost
+    assert not lost(asked(), [ARRANGED, timer(cnt, 200, ARMED, n=1)])

@@ -1,0 +1,244 @@
+"""Scenarios on a fake QEMU, through pytest: verdicts, exit status, and what is written."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+import xml.etree.ElementTree as ET
+from fnmatch import fnmatch
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.report import results
+from tests.plugin.conftest import BODY, Project
+
+OK, FAILED, INTERRUPTED, USAGE = 0, 1, 2, 4
+
+
+def test_pass(project: Project) -> None:
+    project.scenario("plain", lifecycles=("straight", "pause", "file", "live-unix", "twice"))
+    run = project.run()
+    assert run.ret == OK
+    run.stdout.fnmatch_lines(["*verdicts: 5 pass; report: *report.html"])
+    data = project.results()
+    assert data["schema"] == 1
+    assert data["totals"] == {"pass": 5, "fail": 0, "error": 0, "skip": 0, "known": 0, "fixed": 0, "blocked": 0}
+    assert data["provenance"]["qemu"]["version"] == "11.1.3 (fake)"
+    case = next(case for case in data["cases"] if case["lifecycle"] == "file")
+    assert case["id"] == "scenarios/timers/test_it.py::test_it[tcg-file-plain]"
+    assert (case["subject"], case["platform"], case["verdict"], case["suspect"]) == ("timers", "tcg", "pass", None)
+    assert case["params"] == {"word": "plain"}
+    assert case["compared"] == {"registers": 4 + 4, "interrupts": 0}
+    assert case["bundle"] is None and case["message"] == ""
+    results.read(project.path / "out")
+    assert len(list(ET.parse(project.path / "out" / "junit.xml").iter("testcase"))) == 5
+    assert (project.path / "out" / "report.html").read_text().startswith("<!")
+    assert project.machines() == []
+
+
+@pytest.mark.parametrize(
+    ("word", "verdict", "suspect", "words"),
+    [
+        (
+            "fault=refuses",
+            "fail",
+            "QEMU",
+            "timers: fault=refuses through file: destination: QEMU exited with status 1: Unknown ramblock*; suspect QEMU",
+        ),
+        ("fault=register", "fail", "QEMU", "*cpu0/X1* was 0x1234 and is 0xbeef*"),
+        ("fault=exit", "fail", "QEMU", "*QEMU did not start: -cpu nonsense*"),
+        ("says=fail", "fail", "QEMU", "*the guest found: two and two are five*"),
+        ("says=panic", "fail", "guest", "*the guest panicked*data abort*"),
+        ("says=garbage", "fail", "guest", "*the guest wrote a garbled line*"),
+    ],
+)
+def test_fail(project: Project, word: str, verdict: str, suspect: str, words: str) -> None:
+    project.scenario(word)
+    run = project.run()
+    assert run.ret == FAILED
+    run.stdout.fnmatch_lines([f"*verdicts: 1 {verdict}; *", "FAILED *"])
+    run.stdout.no_fnmatch_line("*Traceback*")
+    case = project.only_case()
+    assert (case["verdict"], case["suspect"]) == (verdict, suspect)
+    assert fnmatch(case["message"], words)
+    bundle = project.path / "out" / case["bundle"]
+    assert bundle.is_dir()
+    text = "\n".join(path.read_text("utf-8", "replace") for path in bundle.rglob("*") if path.is_file())
+    assert "-nodefaults" in text and (word == "fault=exit" or "qmp_capabilities" in text)
+    assert project.machines() == []
+
+
+@pytest.mark.parametrize(
+    ("word", "lifecycle", "verdict", "words"),
+    [
+        ("says=skip", "file", "skip", "timers on max: this CPU has none"),
+        ("fault=uncapable", "multifd", "skip", "source: QEMU refuses return-path, multifd: 'multifd' is not supported*"),
+        ("fault=blocked", "file", "blocked", "source: KVM nested virt is enabled; and another"),
+    ],
+)
+def test_not_tried(project: Project, word: str, lifecycle: str, verdict: str, words: str) -> None:
+    project.scenario(word, lifecycles=(lifecycle,))
+    run = project.run("-rs")
+    assert run.ret == OK
+    run.stdout.fnmatch_lines([f"*verdicts: 1 {verdict}; *", f"SKIPPED *: {verdict}: {words}"])
+    assert project.only_case()["bundle"] is None
+
+
+def test_error_is_the_harness(project: Project) -> None:
+    project.scenario("plain", body="1 / 0")
+    run = project.run()
+    assert run.ret == FAILED
+    run.stdout.fnmatch_lines(["E *ZeroDivisionError*"])
+    case = project.only_case()
+    assert (case["verdict"], case["suspect"]) == ("error", "harness")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [("guest.go(); guest.finish()", "nothing was compared"), ("guest.messages.clear()", "no guest said a word")],
+)
+def test_no_evidence(project: Project, body: str, words: str) -> None:
+    project.scenario("plain", lifecycles=("straight",), body=body)
+    assert project.run().ret == FAILED
+    case = project.only_case()
+    assert case["verdict"] == "error" and words in case["message"]
+
+
+def test_a_guest_that_says_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.guest.payload.BOOT_SECONDS", 0.2)
+    project.scenario("says=nothing")
+    assert project.run().ret == FAILED
+    case = project.only_case()
+    assert case["verdict"] == "fail" and "waited 0.2 s for the guest's `now`" in case["message"]
+    assert project.machines() == []
+
+
+def test_known(project: Project) -> None:
+    project.scenario("fault=refuses")
+    project.known("fault=refuses", "Unknown ramblock")
+    run = project.run("-rx")
+    assert run.ret == OK
+    run.stdout.fnmatch_lines(["*verdicts: 1 known; *", "XFAIL *it-is-known*"])
+    case = project.only_case()
+    assert (case["verdict"], case["known_issue"]) == ("known", "it-is-known")
+
+
+def test_fixed_fails_the_run(project: Project) -> None:
+    project.scenario("plain")
+    project.known("plain", "Unknown ramblock")
+    run = project.run()
+    assert run.ret == FAILED
+    run.stdout.fnmatch_lines(["*known issue it-is-known did not fail on QEMU 11.1.3*", "*verdicts: 1 fixed; *"])
+    assert project.results()["totals"]["fixed"] == 1
+
+
+def test_a_matrix_without_a_case(project: Project) -> None:
+    project.scenario("plain", lifecycles=("file",))
+    run = project.run("--lifecycle", "live-unix")
+    assert run.ret in (INTERRUPTED, USAGE)
+    run.stdout.fnmatch_lines(["*no case is left; nothing would be proven*"])
+    assert not (project.path / "out").exists()
+
+
+def test_an_unknown_lifecycle(project: Project) -> None:
+    project.scenario("plain")
+    run = project.run("--lifecycle", "teleport")
+    assert run.ret == USAGE
+    run.stderr.fnmatch_lines(["*--lifecycle: invalid choice: 'teleport' (choose from *straight*"])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_qemu_that_is_none(project: Project, workers: tuple[str, ...]) -> None:
+    project.scenario("plain", "other", "third")
+    project.qemu = project.path / "nowhere"
+    run = project.run(*workers)
+    assert run.ret == USAGE
+    run.stderr.fnmatch_lines(["ERROR: --qemu: there is no *nowhere; give the path of a qemu-system-aarch64 or a suite: *"])
+    assert run.outlines == []
+
+
+def test_a_known_issues_file_that_is_none(project: Project) -> None:
+    project.scenario("plain")
+    (project.path / "known.toml").write_text("[[issue]]\nid=1\n")
+    run = project.run()
+    assert run.ret == USAGE
+    run.stderr.fnmatch_lines(["ERROR: *known.toml: entry 1: 'id' must be given, in words"])
+
+
+def test_two_workers_report_each_case_once(project: Project) -> None:
+    words = ("plain", "fault=refuses", "says=skip", "other")
+    project.scenario(*words, lifecycles=("file", "live-unix"))
+    run = project.run("-n", "2", "-q")
+    assert run.ret == FAILED
+    data = project.results()
+    assert sorted((case["lifecycle"], case["params"]["word"]) for case in data["cases"]) == sorted(
+        (name, word) for name in ("file", "live-unix") for word in words
+    )
+    assert data["totals"] == {"pass": 4, "fail": 2, "error": 0, "skip": 2, "known": 0, "fixed": 0, "blocked": 0}
+    assert project.machines() == []
+
+
+def test_an_earlier_runs_bundles_go(project: Project) -> None:
+    project.scenario("fault=refuses")
+    project.run()
+    assert list((project.path / "out" / "bundles").iterdir())
+    project.scenario("plain")
+    assert project.run().ret == OK
+    assert not list((project.path / "out" / "bundles").iterdir())
+
+
+# The first case passes; the second boots, says so, and waits for a word of the guest that never comes.
+STUCK = f"""if case.word.startswith("stuck"):
+        print("stuck", flush=True)
+        guest.hear_until("beat", __import__("harness.deadline").deadline.Deadline.after(60))
+    {BODY}"""
+
+
+def _pidfds(project: Project, count: int) -> list[int]:
+    """Wait until so many fake QEMUs run and return descriptors that tell of their ends."""
+    deadline = Deadline.after(20)
+    while len(found := project.machines()) < count and not deadline.expired:
+        time.sleep(0.02)  # nobody tells when a process of another process begins
+    assert len(found) >= count
+    return [os.pidfd_open(pid) for pid in found]
+
+
+def _all_gone(pidfds: list[int]) -> bool:
+    deadline = Deadline.after(5)
+    gone = all(select.select([each], [], [], deadline.remaining)[0] for each in pidfds)
+    for each in pidfds:
+        os.close(each)
+    return gone
+
+
+def test_ctrl_c_writes_what_there_is(project: Project) -> None:
+    project.scenario("plain", "stuck", body=STUCK)
+    process = project.start("-s", "-q")
+    assert process.stdout is not None
+    line = ""
+    while "stuck" not in line:
+        line = process.stdout.readline()
+        assert line, "pytest ended"
+    pidfds = _pidfds(project, 1)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=20)
+    assert process.returncode == INTERRUPTED
+    assert _all_gone(pidfds)
+    cases = {case["params"]["word"]: case["verdict"] for case in project.results()["cases"]}
+    assert cases["plain"] == "pass"
+    assert cases.get("stuck") != "pass"
+    assert "report.html" in said
+    assert project.machines() == []
+
+
+def test_kill_9_of_the_controller_leaves_no_machine(project: Project) -> None:
+    project.scenario("stuck", "stuck2", body=STUCK)
+    process = project.start("-n", "2", "-q")
+    pidfds = _pidfds(project, 2)
+    process.kill()
+    assert _all_gone(pidfds)
+    process.communicate()
+    assert project.machines() == []

@@ -1,0 +1,113 @@
+"""Waiting on everything at once: asked when something was heard, and only then."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired
+from harness.qemu.hub import Hub
+
+
+def soon() -> Deadline:
+    return Deadline.after(10)
+
+
+def test_an_answer_that_is_there_needs_nothing_heard(hub: Hub) -> None:
+    assert hub.until(lambda: 0, Deadline.after(0), "it") == 0
+
+
+def test_each_thing_heard_asks_once_more_and_nothing_else_does(hub: Hub) -> None:
+    """The question has been asked N+1 times when N things were heard: no poll is between."""
+    asked: list[int] = []
+
+    def question() -> int | None:
+        asked.append(len(asked))
+        if len(asked) == 5:
+            return 42
+        hub.loop.call_soon_threadsafe(hub.heard)
+        return None
+
+    assert hub.until(question, soon(), "the answer") == 42
+    assert len(asked) == 5
+
+
+def test_no_question_without_a_word(hub: Hub) -> None:
+    asked = []
+    with pytest.raises(DeadlineExpired, match="waited 0.1 s for a miracle"):
+        hub.until(lambda: asked.append(1), Deadline.after(0.1), "a miracle")
+    assert len(asked) == 2  # at once, and at the deadline
+
+
+def test_what_the_question_raises_passes_through(hub: Hub) -> None:
+    def question() -> None:
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError, match="gone"):
+        hub.until(question, soon(), "it")
+
+
+def test_a_word_between_question_and_wait_is_not_missed(hub: Hub) -> None:
+    """The question holds the lock, so whoever hears something meanwhile waits until we listen."""
+    heard: list[str] = []
+
+    def question() -> str | None:
+        if not heard:
+            heard.append("word")
+            threading.Thread(target=hub.heard).start()
+            return None
+        return heard[0]
+
+    assert hub.until(question, soon(), "it") == "word"
+
+
+def test_a_coroutines_result_and_error(hub: Hub) -> None:
+    async def good() -> str:
+        return threading.current_thread().name
+
+    async def bad() -> None:
+        raise LookupError("no")
+
+    assert hub.run(good(), soon(), "it") == "harness-io"
+    with pytest.raises(LookupError, match="no"):
+        hub.run(bad(), soon(), "it")
+
+
+def test_a_coroutine_that_is_late_is_cancelled(hub: Hub) -> None:
+    cancelled = threading.Event()
+
+    async def late() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)  # as a client that hangs up in order
+            cancelled.set()
+            raise
+
+    with pytest.raises(DeadlineExpired, match="for the end of time"):
+        hub.run(late(), Deadline.after(0.05), "the end of time")
+    assert cancelled.is_set(), "whoever waited may take its connection down now"
+
+
+def test_a_time_out_of_the_coroutines_own_is_not_our_deadline(hub: Hub) -> None:
+    async def own() -> None:
+        raise TimeoutError("connection timed out")
+
+    with pytest.raises(TimeoutError, match="connection timed out"):
+        hub.run(own(), soon(), "it")
+
+
+def test_call_returns_when_it_is_done_there(hub: Hub) -> None:
+    names: list[str] = []
+    hub.call(lambda: names.append(threading.current_thread().name))
+    assert names == ["harness-io"]
+
+
+def test_leaving_stops_the_thread() -> None:
+    with Hub() as hub:
+        pass
+    assert not hub._thread.is_alive()
+    assert hub.loop.is_closed()

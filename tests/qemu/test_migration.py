@@ -1,0 +1,152 @@
+"""A transfer is judged from both sides: the source's word alone is never enough."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import Blocked, DeadlineExpired, QemuFailure, Suspect, Unsupported
+from harness.lifecycle import LIFECYCLES
+from harness.lifecycle.passage import Passage
+from harness.qemu import migration
+from harness.qemu.machine import Machine
+from tests.qemu.fakes import Starter
+
+
+def soon() -> Deadline:
+    return Deadline.after(10)
+
+
+def _transfer(source: Machine, destination: Machine) -> None:
+    path = destination.directory / "sock"
+    for side in (source, destination):
+        migration.enable(side, "return-path")
+    migration.receive(destination, f"unix:{path}")
+    migration.send(source, f"unix:{path}")
+    migration.transferred(source, destination, soon())
+
+
+def test_both_sides_completed(fake: Starter) -> None:
+    source, destination = fake.pair()
+    _transfer(source, destination)
+    assert migration.status(source) == migration.status(destination) == "completed"
+
+
+def test_completed_on_the_source_but_refused_by_the_destination(fake: Starter) -> None:
+    source, destination = fake.pair("fault=refuses")
+    with pytest.raises(QemuFailure) as caught:
+        _transfer(source, destination)
+    assert str(caught.value).startswith(
+        'destination: the destination did not take the stream: Unknown ramblock "mach-virt.ram"'
+    )
+    assert "load of migration failed; the source says completed" in str(caught.value)
+    assert caught.value.suspect is Suspect.QEMU
+
+
+def test_failed_on_the_source_with_its_reason(fake: Starter) -> None:
+    source, destination = fake.pair("fault=failed")
+    with pytest.raises(QemuFailure, match="failed on the source; the source says failed: Sibling indicated error 1"):
+        _transfer(source, destination)
+
+
+def test_a_source_that_is_killed(fake: Starter) -> None:
+    source, destination = fake.pair()
+    migration.receive(destination, f"unix:{destination.directory / 'sock'}")
+    source.kill()
+    with pytest.raises(
+        QemuFailure, match="failed on the source; the source says none: it was killed by SIGKILL without a word"
+    ):
+        migration.transferred(source, destination, soon())
+
+
+def test_a_destination_that_is_killed(fake: Starter) -> None:
+    source, destination = fake.pair()
+    destination.kill()
+    with pytest.raises(
+        QemuFailure, match="destination did not take the stream: it was killed by SIGKILL without a word; the source says none"
+    ):
+        migration.transferred(source, destination, soon())
+
+
+def test_a_transfer_that_never_ends(fake: Starter) -> None:
+    source, destination = fake.pair()
+    with pytest.raises(DeadlineExpired, match="both sides to complete the migration"):
+        migration.transferred(source, destination, Deadline.after(0.05))
+
+
+def test_a_source_that_completes_alone_is_not_believed(fake: Starter) -> None:
+    source, destination = fake.pair()
+    source.execute("fake-event", {"name": "MIGRATION", "status": "completed"})
+    source.wait_event("MIGRATION", soon())
+    with pytest.raises(DeadlineExpired):
+        migration.transferred(source, destination, Deadline.after(0.05))
+
+
+def test_what_an_earlier_migration_said_does_not_count(fake: Starter) -> None:
+    source, destination = fake.pair()
+    for side in (source, destination):
+        side.execute("fake-event", {"name": "MIGRATION", "status": "failed"})
+        side.wait_event("MIGRATION", soon())
+    _transfer(source, destination)
+
+
+def test_blocked_by_design_quotes_the_reasons(fake: Starter) -> None:
+    source = fake("fault=blocked")
+    with pytest.raises(Blocked, match="source: KVM nested virt is enabled; and another"):
+        migration.send(source, "file:/dev/null")
+
+
+def test_a_refusal_without_a_blocker_is_a_failure(fake: Starter) -> None:
+    with pytest.raises(QemuFailure, match="source: migrate: unknown migration protocol: carrier"):
+        migration.send(fake(), "carrier:pigeon")
+
+
+def test_a_capability_that_is_lacking_is_no_failure(fake: Starter) -> None:
+    with pytest.raises(Unsupported, match="QEMU refuses postcopy-ram: 'postcopy-ram' is not supported by this host kernel"):
+        migration.enable(fake("fault=uncapable"), "postcopy-ram")
+
+
+def test_saved_waits_for_the_whole_file(fake: Starter, tmp_path: Path) -> None:
+    source = fake()
+    migration.send(source, f"file:{tmp_path / 'stream'}")
+    migration.saved(source, soon())
+    assert (tmp_path / "stream").read_bytes() == b"QEVM"
+
+
+def test_saved_says_why_not(fake: Starter, tmp_path: Path) -> None:
+    source = fake("fault=failed")
+    migration.send(source, f"file:{tmp_path / 'stream'}")
+    with pytest.raises(QemuFailure, match="could not save: Sibling indicated error 1"):
+        migration.saved(source, soon())
+
+
+def test_saved_ends_with_the_process(fake: Starter) -> None:
+    source = fake()
+    source.kill()
+    with pytest.raises(QemuFailure, match="killed by SIGKILL"):
+        migration.saved(source, soon())
+
+
+def test_a_stream_that_cannot_be_loaded(fake: Starter, tmp_path: Path) -> None:
+    _, destination = fake.pair()
+    (tmp_path / "stream").write_bytes(b"QEV")
+    with pytest.raises(QemuFailure, match="destination: QEMU exited with status 1: Not a migration stream"):
+        migration.receive(destination, f"file:{tmp_path / 'stream'}")
+
+
+@pytest.mark.parametrize("name", ["pause", "file", "live-unix", "ping-pong", "twice"])
+def test_lifecycles_over_the_fake_compare_what_they_saw(fake: Starter, tmp_path: Path, name: str) -> None:
+    passage = Passage(lambda side, start: fake("", side=side, start=start), tmp_path)
+    machine = LIFECYCLES[name].run(passage, fake())
+    assert machine.status() == "running"
+    assert passage.pairs
+    assert all(pair.before.registers == pair.after.registers for pair in passage.pairs)
+
+
+def test_a_changed_register_is_in_the_pair(fake: Starter, tmp_path: Path) -> None:
+    passage = Passage(lambda side, start: fake("fault=register", side=side, start=start), tmp_path)
+    LIFECYCLES["file"].run(passage, fake("fault=register"))
+    (pair,) = passage.pairs
+    assert (pair.before.registers["cpu0/X1"], pair.after.registers["cpu0/X1"]) == (0x1234, 0xBEEF)

@@ -1,0 +1,60 @@
+"""A spec's command line, word by word; what differs between two machines with equal specs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.qemu.spec import MachineSpec, Start, Wiring, arguments
+
+SPEC = MachineSpec(kernel=Path("timers.bin"))
+WIRING = Wiring(qmp_fd=3, console_fd=4, gdb_path=Path("private/gdb"))
+GOLDEN = (
+    "-nodefaults -no-user-config -nic none -display none -machine virt,gic-version=3 -accel tcg -cpu max -smp 1 -m 32M "
+    "-kernel timers.bin -append  -chardev socket,id=console,fd=4 -serial chardev:console -chardev socket,id=qmp,fd=3 "
+    "-qmp chardev:qmp -gdb unix:private/gdb,server=on,wait=off"
+)
+
+
+def test_the_plainest_machine() -> None:
+    assert " ".join(arguments(SPEC, WIRING)) == GOLDEN
+
+
+def test_every_field_of_the_spec_and_nothing_else() -> None:
+    spec = MachineSpec(Path("k"), "timer=cntv by=tval", "cortex-a57", 2, 64, True, "kvm", 4, "virt-9.0")
+    changed = {
+        "-machine": "virt-9.0,gic-version=4,virtualization=on",
+        "-accel": "kvm",
+        "-cpu": "cortex-a57",
+        "-smp": "2",
+        "-m": "64M",
+        "-kernel": "k",
+        "-append": "timer=cntv by=tval",
+    }
+    plain, other = arguments(SPEC, WIRING), arguments(spec, WIRING)
+    assert len(plain) == len(other)
+    differing = {other[index - 1]: other[index] for index in range(len(plain)) if plain[index] != other[index]}
+    assert differing == changed
+
+
+@pytest.mark.parametrize(
+    ("start", "more"), [(Start.RUNNING, []), (Start.PAUSED, ["-S"]), (Start.INCOMING, ["-S", "-incoming", "defer"])]
+)
+def test_how_it_begins(start: Start, more: list[str]) -> None:
+    assert arguments(SPEC, replace(WIRING, start=start)) == [*arguments(SPEC, WIRING), *more]
+
+
+def test_equal_specs_differ_in_their_wiring_only() -> None:
+    one, other = arguments(SPEC, WIRING), arguments(SPEC, Wiring(qmp_fd=9, console_fd=8, gdb_path=Path("elsewhere/gdb")))
+    assert {(left, right) for left, right in zip(one, other, strict=True) if left != right} == {
+        ("socket,id=console,fd=4", "socket,id=console,fd=8"),
+        ("socket,id=qmp,fd=3", "socket,id=qmp,fd=9"),
+        ("unix:private/gdb,server=on,wait=off", "unix:elsewhere/gdb,server=on,wait=off"),
+    }
+
+
+def test_no_option_is_given_twice() -> None:
+    options = [word for word in arguments(SPEC, WIRING) if word.startswith("-") and word != "-chardev"]
+    assert len(options) == len(set(options))

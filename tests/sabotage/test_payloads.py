@@ -1,0 +1,90 @@
+"""Guests that do wrong on purpose, and the oracle that has to catch each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from harness.errors import Failure, GuestFailure, TimerFailure
+from tests.sabotage.parts import NewTrial, caught, play
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """What a payload is told to do wrong, and the words that have to come of it."""
+
+    oracle: str
+    payload: str
+    name: str
+    error: type[Failure]
+    words: str
+    level: str = "el1"
+    lifecycle: str = "file"
+    asked: dict[str, str] = field(default_factory=dict)
+
+
+def _timer(name: str, words: str) -> Sabotage:
+    return Sabotage("timer-oracle", "timers", name, TimerFailure, words)
+
+
+def _gic(name: str, words: str, error: type[Failure] = GuestFailure, kinds: str = "all") -> Sabotage:
+    return Sabotage("gic-oracle", "gic", name, error, words, asked={"kinds": kinds})
+
+
+def _registers(name: str, words: str) -> Sabotage:
+    return Sabotage("register-oracle", "registers", name, GuestFailure, words)
+
+
+def _nested(name: str, words: str, error: type[Failure] = TimerFailure, **asked: str) -> Sabotage:
+    # Paused only: a restored guest loses the EL2 timers anyway, and would be caught for that.
+    return Sabotage("nested-oracle", "nested", name, error, words, level="nvhe", lifecycle="pause", asked=asked)
+
+
+SABOTAGES = (
+    _timer(
+        "never-arms", r"lost on vCPU 0: PPI 27 came 0 times, expected 1; .* passed CVAL by .*CNTV_CTL_EL0.ISTATUS is missing"
+    ),
+    _timer("fires-twice", r"PPI 27 came 2 times on vCPU 0, expected 1"),
+    _timer("fires-early", r"interrupt 1 on vCPU 0 came [\d.]+ ms before CVAL"),
+    _timer("late", r"interrupt 1 on vCPU 0 came 1\d{3}\.\d ms late"),
+    _timer("loses-istatus", r"interrupt 1 on vCPU 0: CNTV_CTL_EL0 reads 0x1 in the handler, not 0x5"),
+    _timer("counter-back", r"the counter of vCPU 0 went back by [\d.]+ ms"),
+    _gic("drop-pending", r"took 24 of 25; .*spi 98, masked-by-priority: pending had 0x1, has 0x0", TimerFailure),
+    _gic("drop-enable", r"took 24 of 25; .*spi 98, masked-by-priority: enable had 0x1, has 0x0", TimerFailure),
+    _gic("drop-priority", r"spi 98, masked-by-priority: priority had 0x[0-9a-f]+, has 0xe8"),
+    _gic("twice", r"took 26 instead of 25; .*spi 98 was taken 2 times, expected 1", TimerFailure),
+    _gic("lost", r"took 24 of 25; .*spi 98 was taken 0 times, expected 1", TimerFailure),
+    Sabotage("memory-oracle", "memory", "flip", GuestFailure, r"vCPU 0: node \d+ at 0x[0-9a-f]+: .*1 of 4 words wrong"),
+    Sabotage("memory-oracle", "memory", "stop-heart", GuestFailure, r"vCPU 0: the heart beat 0 times"),
+    _registers("gpr", r"vCPU 0: X7 had 0x[0-9a-f]+ has 0x"),
+    _registers("fp", r"vCPU 0: V9, .*had 0x[0-9a-f]+ has 0x"),
+    _registers("sys", r"vCPU 0: TPIDR_EL1 had 0x[0-9a-f]+ has 0x"),
+    _nested("lose-lr", r"level 2 vCPU 0 took 0 of 3; CNTV: .*ISTATUS is set; .*L2: 0 interrupts, expected 3"),
+    _nested("lose-l1", r"level 1 vCPU 0 took 0 of 3; CNTHP: .*ISTATUS is missing; .*L1: 0 interrupts of cnthp", timer="cnthp"),
+    _nested("l2-stuck", r"level 2 vCPU 0 took 1 of 3; CNTV: .*L2: 1 interrupts, expected 3"),
+    _nested("twice", r"level 2 vCPU 0 took 4 instead of 3; .*L2: CNTV_CTL_EL0 had 0x5, has 0x0"),
+)
+
+
+def _id(sabotage: Sabotage) -> str:
+    return f"{sabotage.oracle}: {sabotage.name}" + "".join(f" {value}" for value in sabotage.asked.values() if value != "all")
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES, ids=_id)
+def test_is_caught(sabotage: Sabotage, new_trial: NewTrial) -> None:
+    trial = new_trial(sabotage.lifecycle, level=sabotage.level)
+    with caught(trial, sabotage.error, sabotage.words):
+        play(trial, sabotage.payload, sabotage=sabotage.name, **sabotage.asked)
+
+
+def _controls() -> list[Sabotage]:
+    """Return one of all that differ in their sabotage only."""
+    return list({(each.payload, each.lifecycle, *each.asked.items()): each for each in SABOTAGES}.values())
+
+
+@pytest.mark.parametrize("control", _controls(), ids=lambda each: " ".join([each.oracle, *each.asked.values()]))
+def test_passes_without_the_sabotage(control: Sabotage, new_trial: NewTrial) -> None:
+    trial = new_trial(control.lifecycle, level=control.level)
+    play(trial, control.payload, **control.asked)
+    assert trial.registers > 100 and (trial.interrupts or control.payload in ("memory", "registers"))
