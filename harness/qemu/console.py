@@ -35,7 +35,9 @@ _WINDOW = 8192
 
 
 class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs only
-    """The console of one machine; `closed_by_qemu` is called when QEMU has closed it and everything has been read."""
+    """The console of one machine; `closed_by_qemu` is called when QEMU has closed it and everything has been read,
+    `alarmed` each time before more is waited for: it raises when QEMU has said that nothing more will come.
+    """
 
     _before: io.BytesIO
 
@@ -49,9 +51,10 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
         self._unread = bytearray()
         self._ended = False
         self.closed_by_qemu: Callable[[], None] = lambda: None
+        self.alarmed: Callable[[], None] = lambda: None
         self._deadline = Deadline.after(0)
         ours.setblocking(False)
-        hub.call(hub.loop.add_reader, ours.fileno(), self._readable)
+        hub.post(hub.loop.add_reader, ours.fileno(), self._readable)
 
     def _readable(self) -> None:
         try:
@@ -76,6 +79,7 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
         if self._ended:
             self.closed_by_qemu()
             raise pexpect.EOF("the console closed")
+        self.alarmed()
         return None
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:  # noqa: ARG002  # pexpect's signature

@@ -71,6 +71,10 @@ class Hub:
 
         return asyncio.run_coroutine_threadsafe(bounded(), self.loop).result()
 
+    def post(self, function: Callable[..., object], *args: object) -> None:
+        """Have the I/O thread run a plain function soon, after what was posted before."""
+        self.loop.call_soon_threadsafe(function, *args)
+
     def call(self, function: Callable[..., object], *args: object) -> None:
         """Run a plain function in the I/O thread and return when it is done."""
 

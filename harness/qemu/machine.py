@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 
 from harness.assets.qemu import QemuBinary
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, QemuFailure
+from harness.errors import DeadlineExpired, GuestFailure, QemuFailure
 from harness.events import Timeline
 from harness.host.local import LocalHost
 from harness.qemu.console import Console
@@ -32,6 +32,8 @@ from harness.state.model import State
 
 # A QMP command is answered by the main loop; under a busy TCG it may have to wait for the big lock.
 COMMAND_SECONDS = 20.0
+# Events that end the wait for a guest's word (qapi/run-state.json, qapi/block-core.json).
+_FATAL_EVENTS = frozenset({"GUEST_PANICKED", "WATCHDOG", "MEMORY_FAILURE", "BLOCK_IO_ERROR"})
 
 T = TypeVar("T")
 
@@ -86,11 +88,14 @@ class Machine:
         self.console.closed_by_qemu = self._console_closed
         self.qmp = Qmp(self._hub, qmp_ours, side, self.directory / "qmp.log", timeline)
         self.qmp.on_event = lambda event: timeline.add(side, "event", str(event))
+        self.console.alarmed = self._check_events
 
     def __enter__(self) -> Self:
         """Connect QMP, and let the guest run if it should."""
         try:
             self.qmp.connect(Deadline.after(COMMAND_SECONDS))
+            if self._start is Start.RUNNING:
+                self.cont()
         except QemuFailure as error:
             self.settle(Deadline.after(2))
             self.close()
@@ -98,8 +103,6 @@ class Machine:
         except DeadlineExpired:
             self.close()
             raise
-        if self._start is Start.RUNNING:
-            self.cont()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -219,6 +222,12 @@ class Machine:
         self.settle(Deadline.after(COMMAND_SECONDS))
         self.check_alive()
 
+    def _check_events(self) -> None:
+        """Raise GuestFailure when an event says that the guest will not go on."""
+        for event in self.qmp.events:
+            if event.name in _FATAL_EVENTS:
+                raise GuestFailure(f"QEMU reports {event}", where=self.side)
+
     def last_words(self) -> str:
         """Return what QEMU wrote to stderr, on one line, without its program name."""
         path = self.directory / "stderr.log"
@@ -239,7 +248,7 @@ class Machine:
     def _watch_exit(self) -> None:
         """Wake all waiters when the process ends, through a pidfd (pidfd_open(2))."""
         self._exit_watched = os.pidfd_open(self.process.pid)
-        self._hub.call(self._hub.loop.add_reader, self._exit_watched, self._exited)
+        self._hub.post(self._hub.loop.add_reader, self._exit_watched, self._exited)
 
     def _exited(self) -> None:
         if self._exit_watched is not None:

@@ -14,7 +14,7 @@ WIRING = Wiring(qmp_fd=3, console_fd=4, gdb_path=Path("private/gdb"))
 GOLDEN = (
     "-nodefaults -no-user-config -nic none -display none -machine virt,gic-version=3 -accel tcg -cpu max -smp 1 -m 32M "
     "-kernel timers.bin -append  -chardev socket,id=console,fd=4 -serial chardev:console -chardev socket,id=qmp,fd=3 "
-    "-qmp chardev:qmp -gdb unix:private/gdb,server=on,wait=off"
+    "-qmp chardev:qmp -gdb unix:private/gdb,server=on,wait=off -S"
 )
 
 
@@ -39,9 +39,7 @@ def test_every_field_of_the_spec_and_nothing_else() -> None:
     assert differing == changed
 
 
-@pytest.mark.parametrize(
-    ("start", "more"), [(Start.RUNNING, []), (Start.PAUSED, ["-S"]), (Start.INCOMING, ["-S", "-incoming", "defer"])]
-)
+@pytest.mark.parametrize(("start", "more"), [(Start.RUNNING, []), (Start.PAUSED, []), (Start.INCOMING, ["-incoming", "defer"])])
 def test_how_it_begins(start: Start, more: list[str]) -> None:
     assert arguments(SPEC, replace(WIRING, start=start)) == [*arguments(SPEC, WIRING), *more]
 
