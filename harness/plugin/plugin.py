@@ -37,6 +37,8 @@ from harness.report.model import Case, Compared
 from harness.report.results import case_to_data
 
 PLATFORMS = ("tcg",)
+# What, with the node id, runs a case again.
+_RERUN = ("--platform", "--qemu", "--dst-qemu", "--known-issues")
 _RECORDER = pytest.StashKey[Recorder]()
 _TRIAL = pytest.StashKey[Trial]()
 _KNOWN = pytest.StashKey[KnownIssues]()
@@ -126,6 +128,8 @@ def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
                 out=_out(pytestconfig),
             )
     except (UsageError, MissingError) as error:
+        if _is_worker(pytestconfig):
+            raise  # leaving a worker of pytest-xdist in mid-run crashes the controller
         # Every case would say the same.
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
@@ -202,7 +206,7 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     if case.verdict in (Verdict.PASS, Verdict.SKIP, Verdict.BLOCKED):
         return case
     case = replace(case, bundle=bundle.path_of(case.id))
-    options = tuple(str(word) for word in item.config.invocation_params.args if str(word).startswith("--"))
+    options = tuple(f"{name}={item.config.getoption(name)}" for name in _RERUN if item.config.getoption(name))
     bundle.write(trial.bench.out, trial.evidence(case, options, {"qemu": trial.bench.qemu.version_text}))
     return case
 

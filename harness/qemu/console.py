@@ -35,8 +35,10 @@ _WINDOW = 8192
 
 
 class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs only
-    """The console of one machine; `closed_by_qemu` is called when QEMU has closed it and everything has been read,
-    `alarmed` each time before more is waited for: it raises when QEMU has said that nothing more will come.
+    """The console of one machine.
+
+    `closed_by_qemu` is called when QEMU has closed it and everything has been read; `alarmed` each time before more is waited
+    for, and raises when QEMU has said that nothing more will come.
     """
 
     _before: io.BytesIO

@@ -26,7 +26,7 @@ from harness.host.local import LocalHost
 from harness.qemu.console import Console
 from harness.qemu.gdb import GdbStub, TargetCache
 from harness.qemu.hub import Hub
-from harness.qemu.qmp import Event, Qmp
+from harness.qemu.qmp import Event, Qmp, QmpRefused
 from harness.qemu.spec import MachineSpec, Start, Wiring, arguments
 from harness.state.model import State
 
@@ -115,6 +115,8 @@ class Machine:
         """Run one QMP command; errors as `Qmp.execute`, with QEMU's last words when it died of it."""
         try:
             return self.qmp.execute(command, arguments, deadline=Deadline.after(COMMAND_SECONDS))
+        except QmpRefused:
+            raise
         except QemuFailure:
             if self.settle(Deadline.after(0.2)):
                 self.check_alive()

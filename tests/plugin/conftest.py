@@ -14,7 +14,6 @@ import pytest
 from harness.assets import cache, guests
 from tests.qemu.fakes import script
 
-pytest_plugins = ["pytester"]
 
 SCENARIO = """
 import pytest

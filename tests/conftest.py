@@ -1,0 +1,3 @@
+"""For all tests of the harness: pytest's own fixture for trying plugins."""
+
+pytest_plugins = ["pytester"]
