@@ -14,7 +14,6 @@ import pytest
 from harness.assets import cache, guests
 from tests.qemu.fakes import script
 
-
 SCENARIO = """
 import pytest
 from harness.plugin.matrix import Matrix
