@@ -28,7 +28,7 @@ WHOLE = ["scenarios/timers"]
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A tenth of the repeats, and two lifecycles only.")
+@click.option("--quick", is_flag=True, help="A fifth of the repeats, and two lifecycles only.")
 @click.option("--only", type=click.Choice(["file", "workers", "throughput"]), multiple=True, help="Only this part; may repeat.")
 def main(*, quick: bool, only: tuple[str, ...]) -> None:
     """Measure, print, and write out/bench.json."""
@@ -57,9 +57,9 @@ def _measure(scratch: Path, *, quick: bool, only: tuple[str, ...]) -> dict[str, 
     wanted = only or ("file", "workers", "throughput")
     figures: dict[str, Mapping[str, object]] = {"where": _where()}
     if "file" in wanted:
-        figures["file_lifecycle"] = sessions.file_case(scratch, 20 if quick else 200)
+        figures["file_lifecycle"] = sessions.file_case(scratch, 20 if quick else 100)
     if "workers" in wanted:
-        figures["workers"] = sessions.workers(scratch, QUICK if quick else WHOLE, 2)
+        figures["workers"] = sessions.workers(scratch, QUICK if quick else WHOLE, 1)
         figures["workers_floor"] = sessions.floor_loops(20 if quick else 100, 2)
     if "throughput" in wanted:
         figures["decode_and_diff"] = throughput.measure(20 if quick else 200)

@@ -11,7 +11,7 @@ A scenario takes `case` (its parameters), `boot` and `put_through`, and `counts`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +25,7 @@ from harness.guest.payload import Guest
 from harness.host.local import LocalHost, die_with_parent
 from harness.lifecycle import LIFECYCLES
 from harness.plugin.matrix import Matrix, Params
-from harness.plugin.results import Recorder
+from harness.plugin.results import Recorder, provenance
 from harness.plugin.trial import Bench, Trial
 from harness.plugin.verdicts import conclude
 from harness.qemu.gdb import TargetCache
@@ -37,11 +37,12 @@ from harness.report.model import Case, Compared
 from harness.report.results import case_to_data
 
 PLATFORMS = ("tcg",)
-# What, with the node id, runs a case again.
+# What, with the node id and --all (which has every case, however this one was chosen), runs a case again.
 _RERUN = ("--platform", "--qemu", "--dst-qemu", "--known-issues")
 _RECORDER = pytest.StashKey[Recorder]()
 _TRIAL = pytest.StashKey[Trial]()
 _KNOWN = pytest.StashKey[KnownIssues]()
+_PROVENANCE = pytest.StashKey[Mapping[str, object]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -206,9 +207,16 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     if case.verdict in (Verdict.PASS, Verdict.SKIP, Verdict.BLOCKED):
         return case
     case = replace(case, bundle=bundle.path_of(case.id))
-    options = tuple(f"{name}={item.config.getoption(name)}" for name in _RERUN if item.config.getoption(name))
-    bundle.write(trial.bench.out, trial.evidence(case, options, {"qemu": trial.bench.qemu.version_text}))
+    chosen = (f"{name}={item.config.getoption(name)}" for name in _RERUN if item.config.getoption(name))
+    bundle.write(trial.bench.out, trial.evidence(case, ("--all", *chosen), _provenance(item.config)))
     return case
+
+
+def _provenance(config: pytest.Config) -> Mapping[str, object]:
+    """Return what a bundle says of the run, found out once a process."""
+    if _PROVENANCE not in config.stash:
+        config.stash[_PROVENANCE] = provenance(config)
+    return config.stash[_PROVENANCE]
 
 
 def _known_issues(config: pytest.Config) -> KnownIssues:

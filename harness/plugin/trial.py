@@ -81,6 +81,7 @@ class Trial:
             cpu=self.params.get("cpu", "max"),
             vcpus=int(str(given["vcpus"])),
             el2=level != "el1",
+            machine=self._machine_type(),
         )
         self._open.enter_context(slots.held(self.bench.slots, spec.vcpus, slots.capacity()))
         self._spec = spec
@@ -156,6 +157,12 @@ class Trial:
         """Kill every machine that is left and give the slots back."""
         self._open.close()
 
+    def _machine_type(self) -> str:
+        """Return `virt`, or the older QEMU's version of it where the two sides are not of one release."""
+        releases = {self.bench.qemu.version[:2], self.bench.destination_qemu.version[:2]}
+        major, minor = min(releases)
+        return "virt" if len(releases) == 1 else f"virt-{major}.{minor}"
+
     def _start(self, side: str, start: Start) -> Machine:
         assert self._spec is not None, "the source is booted first"
         qemu = self.bench.qemu if side == "source" else self.bench.destination_qemu
@@ -176,7 +183,7 @@ def _side(machine: Machine) -> Side:
 
     return Side(
         name=machine.side,
-        argv=tuple(machine.argv),
+        argv=("env", *(f"{name}={value}" for name, value in machine.qemu.env.items()), *machine.argv),
         qemu_version=machine.qemu.version_text,
         exit_status=machine.process.poll(),
         console=read("console.log"),
