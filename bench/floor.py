@@ -25,6 +25,9 @@ CPU = "cortex-a57"
 APPEND = "vcpus=1 timer=cntv instant=expired-masked by=cval ahead_us=20000"
 """What bench/scenarios/test_file.py boots as well."""
 
+_SECONDS = 30.0
+"""Longer than this, nothing is waited for: the floor has failed."""
+
 
 class _Machine:
     def __init__(self, qemu: QemuBinary, spec: MachineSpec, directory: Path, start: Start) -> None:
@@ -39,13 +42,18 @@ class _Machine:
                 stdout=subprocess.DEVNULL,
                 pass_fds=(qmp_theirs.fileno(), console_theirs.fileno()),
             )
+        for ours in (qmp, self.console):
+            ours.settimeout(_SECONDS)
         self.qmp = qmp.makefile("rw")
+        self._start = start
         qmp.close()
 
     def __enter__(self) -> Self:
         self.qmp.readline()
         self.execute("qmp_capabilities")
         self.execute("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        if self._start is Start.RUNNING:
+            self.execute("cont")
         return self
 
     def __exit__(self, *_: object) -> None:
