@@ -20,7 +20,7 @@ import pytest
 
 from harness.assets import cache, guests
 from harness.assets import qemu as assets_qemu
-from harness.errors import HarnessError, MissingError, Unsupported, UsageError, Verdict
+from harness.errors import Failure, HarnessError, MissingError, Unsupported, UsageError, Verdict
 from harness.guest.payload import Guest
 from harness.host.local import LocalHost, die_with_parent
 from harness.lifecycle import LIFECYCLES
@@ -165,8 +165,14 @@ def counts(trial: Trial) -> Callable[..., None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
     """After the scenario's own words, let the comparison of the states have the last."""
-    result = yield
-    if (trial := pyfuncitem.stash.get(_TRIAL, None)) is not None:
+    trial = pyfuncitem.stash.get(_TRIAL, None) if "trial" in pyfuncitem.fixturenames else None
+    try:
+        result = yield
+    except Failure as error:
+        # What differs belongs to the sentence: whoever excuses the failure has to excuse it too.
+        error.what += trial.difference_words() if trial else ""
+        raise
+    if trial:
         trial.conclude()
     return result
 

@@ -5,6 +5,7 @@ The fixtures in `plugin.py` are thin; what they do is here, without pytest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -121,6 +122,11 @@ class Trial:
         """Add to the evidence that the verdict rests on."""
         self.registers += registers
         self.interrupts += interrupts
+
+    def difference_words(self) -> str:
+        """Return which registers must have survived and did not, numbered ones together: `; registers differ: cpu0/Z#`."""
+        names = sorted({re.sub(r"\d+$", "#", row.name) for row in self.differences})
+        return f"; registers differ: {', '.join(names)}" if names else ""
 
     def conclude(self) -> None:
         """Raise what the comparison found, or NoEvidence where the case proved nothing."""

@@ -170,7 +170,7 @@ REAL = {
     "qemu-sve-upper-half-lost": (
         (
             "registers: sve at EL1 on max with 1 vCPU through file: the guest found: vCPU 0: Z0, from bit 1024 on, had 0xa7 has 0x0 "
-            "(and 31 more); suspect QEMU"
+            "(and 31 more); registers differ: cpu0/Z#; suspect QEMU"
         ),
         ("Z0, from bit 1024 on", "Z0, from bit 0 on"),
     ),
