@@ -10,8 +10,8 @@ from harness.errors import Verdict
 from harness.report.evidence import DifferenceRow
 from harness.report.model import BROKEN, Case, Run
 
-ROW_PARAMS = ("timer", "instant", "el", "level")
-"""Parameters that make a row of the matrix; the others are summed up in its cells."""
+ROW_PARAMS = {"timer": "{}", "instant": "{}", "sets": "{}", "el": "EL{}", "e2h": "E2H={}"}
+"""Parameters that make a row of the matrix, and how they are written; the others are summed up in its cells."""
 
 LETTERS = {
     Verdict.FAIL: "✗",
@@ -106,7 +106,7 @@ def matrix(run: Run) -> Matrix:
     lifecycles = sorted({case.lifecycle for case in run.cases}, key=lambda name: (name != "straight", name))
     grouped: dict[tuple[str, str], dict[str, list[Case]]] = {}
     for case in run.cases:
-        name = " ".join(str(case.params[key]) for key in ROW_PARAMS if case.params.get(key) is not None) or "all"
+        name = " ".join(form.format(case.params[key]) for key, form in ROW_PARAMS.items() if key in case.params) or "all"
         grouped.setdefault((case.subject, name), {}).setdefault(case.lifecycle, []).append(case)
     rows = [
         Row(subject, name, tuple(_cell(columns.get(lifecycle, [])) for lifecycle in lifecycles))

@@ -177,10 +177,10 @@ def test_the_headline_is_the_verdict(cases: list[Case], sentence: str) -> None:
 
 def test_the_matrix_has_a_cell_for_each_scenario_and_lifecycle() -> None:
     straight = replace(FAILED, lifecycle="straight", verdict=Verdict.PASS)
-    twin = replace(FAILED, id="twin", verdict=Verdict.PASS, params={**FAILED.params, "e2h": 1})
+    twin = replace(FAILED, id="twin", verdict=Verdict.PASS, params={**FAILED.params, "vcpus": 2})
     table = matrix(run_of(twin, FAILED, PASSED, straight))
     assert table.lifecycles == ("straight", "file")
-    assert [(row.subject, row.name) for row in table.rows] == [("timers", "cnthp armed"), ("timers", "cntv armed")]
+    assert [(row.subject, row.name) for row in table.rows] == [("timers", "cnthp armed E2H=0"), ("timers", "cntv armed E2H=0")]
     cell = table.rows[0].cells[1]
     assert cell.counts == ((Verdict.FAIL, 1), (Verdict.PASS, 1))
     assert cell.first == FAILED.id
