@@ -36,6 +36,7 @@ static struct {
 static struct vcpu {
 	struct frame guest;		/* L2's registers while it does not run */
 	unsigned vector;		/* how it was left */
+	bool lr_busy;			/* L2 had not completed its interrupt when it was left last */
 	uint64_t beats, beats_before;	/* heartbeats, and those at the end of the lifecycle */
 	unsigned l1_count, l2_count;	/* interrupts taken on each level */
 	uint64_t l1_cval;
@@ -276,7 +277,7 @@ static bool all_came(void)
 		const struct vcpu *v = &state[cpu];
 
 		if (!load(v->resumed) || load(v->l2_count) < arg.ticks || load(v->beats) < v->beats_before + BEATS ||
-		    (arg.timer != NO_TIMER && load(v->l1_count) < arg.ticks))
+		    (arg.timer != NO_TIMER && load(v->l1_count) < arg.ticks) || load(v->lr_busy))
 			return false;
 	}
 	return true;
@@ -373,6 +374,7 @@ static void run(void *unused)
 	set_up(v);
 	while (!load(finished)) {
 		run_once(v);
+		store(v->lr_busy, (read_sysreg(ICH_LR0_EL2) & LR_STATE) != 0);
 		if (cpu_index() == 0)
 			serve_console();
 		if (load(asked) && !v->resumed)

@@ -105,6 +105,8 @@ class Trial:
         passage = Passage(self._start, directory, compare_streams)
         self.passages.append(passage)
         machine = self.lifecycle.run(passage, guest.machine)
+        if self.lifecycle.interrupts and not passage.pairs:
+            raise NoEvidence(f"the lifecycle {self.lifecycle.name} compared nothing")
         if self.lifecycle.restarts:
             guest.restart()
         else:
