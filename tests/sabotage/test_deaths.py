@@ -47,12 +47,14 @@ def no_death_live(passage: Passage, machine: Machine) -> Machine:
 
 def _through_file(passage: Passage, machine: Machine, *, kill: str) -> Machine:
     machine.stop()
+    before = passage.look(machine)
     stream = passage.save(machine)
     machine.dismiss()
     restored = passage.twin()
     if kill == "before":
         restored.kill()
     passage.load(restored, stream)
+    passage.compare(before, passage.look(restored))
     if kill == "after":
         restored.kill()
     restored.cont()
@@ -78,6 +80,7 @@ def _live(passage: Passage, machine: Machine, *, kill: str) -> Machine:
     else:
         migration.set_parameters(machine, max_bandwidth=0)
     migration.transferred(machine, destination, passage.deadline)
+    passage.compare(passage.look(machine), passage.look(destination))
     machine.dismiss()
     destination.cont()
     return destination
