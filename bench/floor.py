@@ -32,15 +32,16 @@ _SECONDS = 30.0
 class _Machine:
     def __init__(self, qemu: QemuBinary, spec: MachineSpec, directory: Path, start: Start) -> None:
         qmp, qmp_theirs = socket.socketpair()
-        self.console, console_theirs = socket.socketpair()
-        wiring = Wiring(qmp_theirs.fileno(), console_theirs.fileno(), directory / f"gdb-{start}", start)
-        with qmp_theirs, console_theirs:
+        self.console = socket.socket(socket.AF_UNIX)
+        self._console = str(directory / start / "console")
+        own = directory / start
+        own.mkdir(exist_ok=True)
+        with qmp_theirs:
             self.process = subprocess.Popen(
-                [*qemu.argv, *arguments(spec, wiring)],
+                [*qemu.argv, *arguments(spec, Wiring("socket,fd=0", own, start))],
                 env={**os.environ, **qemu.env},
-                stdin=subprocess.DEVNULL,
+                stdin=qmp_theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                pass_fds=(qmp_theirs.fileno(), console_theirs.fileno()),
             )
         for ours in (qmp, self.console):
             ours.settimeout(_SECONDS)
@@ -50,6 +51,7 @@ class _Machine:
 
     def __enter__(self) -> Self:
         self.qmp.readline()
+        self.console.connect(self._console)
         self.execute("qmp_capabilities")
         self.execute("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
         if self._start is Start.RUNNING:

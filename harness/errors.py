@@ -16,6 +16,8 @@ The tree is short on purpose: a new class is worth it only when a caller acts di
         ├── QemuFailure       QEMU refused, crashed, or lost the guest
         ├── TimerFailure      an interrupt lost, early, late or twice
         ├── StateDiffers      a register that must survive did not
+        ├── KernelFailure     a kernel under test complained in its log
+        ├── HostFailure       the host was lost, or could not do what every host can
         └── DeadlineExpired   nothing happened in time
 """
 
@@ -134,6 +136,18 @@ class TimerFailure(Failure):
 
 class StateDiffers(Failure):
     """At least one register or field that must survive did not."""
+
+
+class KernelFailure(Failure):
+    """A kernel under test complained in its log: oops, warning, lockup, stall, KVM error."""
+
+    default_suspect = Suspect.KERNEL_L0
+
+
+class HostFailure(Failure):
+    """The host was lost (connection, power, a panic of its kernel), or could not do what every host can (a full disk)."""
+
+    default_suspect = Suspect.HOST
 
 
 class DeadlineExpired(Failure):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import floor
+from harness.assets import qemu as assets_qemu
 from harness.guest import timers
 from harness.guest.payload import Guest
 from harness.plugin.matrix import Matrix, Params
@@ -34,7 +35,7 @@ def test_floor(case: Params, bench: Bench, tmp_path: Path, record_property: Call
     """The same QEMU steps, the same guest, nothing else."""
     asked = {"vcpus": case.vcpus, "timer": case.timer, "instant": case.instant, "by": case.by, **timers.times(case.instant, 0)}
     assert " ".join(f"{key}={value}" for key, value in asked.items()) == floor.APPEND, "both boot the same guest"
-    seconds = floor.save_and_restore(bench.qemu, bench.payloads.path("timers"), tmp_path)
+    seconds = floor.save_and_restore(assets_qemu.resolve(), bench.payloads.path("timers"), tmp_path)
     record_property("seconds", seconds)
 
 

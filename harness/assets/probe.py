@@ -13,9 +13,9 @@ from pathlib import Path
 from harness.assets import cache
 from harness.errors import UsageError
 
-_SECONDS = 30
-_QUESTIONS = '{"execute": "qmp_capabilities"}\n{"execute": "query-target"}\n{"execute": "quit"}\n'
-_NO_MACHINE = ("-M", "none", "-nodefaults", "-display", "none", "-qmp", "stdio")
+SECONDS = 30
+QUESTIONS = '{"execute": "qmp_capabilities"}\n{"execute": "query-target"}\n{"execute": "quit"}\n'
+QUESTION = ("-M", "none", "-nodefaults", "-display", "none", "-qmp", "stdio")
 _REMEDY = "name a qemu-system-aarch64"
 
 Version = tuple[int, int, int]
@@ -53,27 +53,32 @@ def _ask(argv: Sequence[str], env: Mapping[str, str]) -> tuple[Version, str]:
     name = next((word for word in argv if Path(word).name.startswith("qemu-system")), argv[0])
     try:
         run = subprocess.run(
-            [*argv, *_NO_MACHINE],
-            input=_QUESTIONS,
+            [*argv, *QUESTION],
+            input=QUESTIONS,
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_SECONDS,
+            timeout=SECONDS,
             env={**os.environ, **env},
             check=False,
         )
     except OSError as error:
         raise UsageError(f"{name} cannot be started: {error.strerror}", remedy=_REMEDY) from error
     except subprocess.TimeoutExpired as error:
-        raise UsageError(f"{name} did not answer as a QEMU within {_SECONDS} s", remedy=_REMEDY) from error
+        raise UsageError(f"{name} did not answer as a QEMU within {SECONDS} s", remedy=_REMEDY) from error
+    return read_answer(name, run.stdout, run.stderr, run.returncode)
+
+
+def read_answer(name: str, stdout: str, stderr: str, status: int) -> tuple[Version, str]:
+    """Return what a program said that was started with `QUESTION` and asked `QUESTIONS`. Raises UsageError as `probe`."""
     try:
-        replies = [json.loads(line) for line in run.stdout.splitlines()]
+        replies = [json.loads(line) for line in stdout.splitlines()]
         greeting = next(reply["QMP"]["version"] for reply in replies if "QMP" in reply)
         target = next(reply["return"]["arch"] for reply in replies if "arch" in reply.get("return", {}))
         numbers = greeting["qemu"]
         version = (int(numbers["major"]), int(numbers["minor"]), int(numbers["micro"]))
     except (ValueError, TypeError, KeyError, AttributeError, StopIteration) as error:
-        said = (run.stderr.strip() or run.stdout.strip() or f"exit status {run.returncode}").splitlines()[-1]
+        said = (stderr.strip() or stdout.strip() or f"exit status {status}").splitlines()[-1]
         raise UsageError(f"{name} is not a QEMU that runs here ({said[:200]})", remedy=_REMEDY) from error
     if target != "aarch64":
         raise UsageError(f"{name} is a QEMU for {target}, not for aarch64", remedy=_REMEDY)

@@ -4,7 +4,7 @@ Three guards, because each alone leaves a gap:
 
 * every child is started through setpriv(1) with a parent-death signal, so `kill -9` of the harness kills it (prctl(2),
   PR_SET_PDEATHSIG); one whose parent died before the signal was asked for sees that it has another parent, and ends;
-* a child talks over descriptors that it inherited, so nothing waits for a socket to appear, and nobody else can connect;
+* a child talks over a socket that it inherited, so nothing waits for a socket to appear, and nobody else can connect;
 * one tiny shell per run, the keeper, sleeps in read(2) on a pipe that only the harness holds; when the harness is gone, by
   whatever cause, the read ends and the keeper removes the run's private directory.
 """
@@ -12,17 +12,26 @@ Three guards, because each alone leaves a gap:
 from __future__ import annotations
 
 import ctypes
+import errno
+import math
 import os
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Self
+from pathlib import Path, PurePath
+from typing import IO, Self
 
-from harness.errors import MissingError
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired, HostFailure, MissingError
+from harness.host import facts
+from harness.host.protocol import Completed, Facts
 
 # $1 is the directory. SIGINT and SIGTERM to the group must not stop the keeper before its work is done.
 _KEEPER = 'trap "" INT TERM HUP; read -r _; rm -rf -- "$1"'
@@ -35,6 +44,9 @@ _IF_PARENT_LIVES = 'test "$PPID" = "$1" && shift && exec "$@"'
 class LocalHost:
     """This computer. Use it as a context manager: leaving it removes the private directory and all below."""
 
+    name: str = field(init=False, default="this computer")
+    # A socket carries descriptors too (unix(7), SCM_RIGHTS), which QMP's getfd wants.
+    stdio_chardev: str = field(init=False, default="socket,fd=0")
     root: Path = field(init=False)
     _keeper: subprocess.Popen[bytes] = field(init=False, repr=False)
     _made: int = field(init=False, default=0, repr=False)
@@ -59,6 +71,75 @@ class LocalHost:
         shutil.rmtree(self.root, ignore_errors=True)
         self._keeper.communicate()
 
+    def facts(self) -> Facts:
+        """Return what this computer says of itself."""
+        return facts.read(self.run(["sh", "-c", facts.SCRIPT], Deadline.after(10)), self.name)
+
+    def check(self) -> None:
+        """Do nothing: this computer is there while the harness is."""
+
+    def run(self, argv: Sequence[str], deadline: Deadline, *, stdin: bytes = b"") -> Completed:
+        """Run a command to its end. Raises DeadlineExpired (it is killed), MissingError when setpriv is not there."""
+        pipe = subprocess.PIPE
+        with _started(argv, {}, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+            try:
+                stdout, stderr = process.communicate(stdin, deadline.remaining)
+            except subprocess.TimeoutExpired:
+                what = f"{argv[0]} did not end within {deadline.seconds:.1f} s and was killed"
+                raise DeadlineExpired(what, where=self.name) from None
+        return Completed(tuple(argv), process.returncode, stdout, stderr)
+
+    def spawn(self, argv: Sequence[str], *, env: Mapping[str, str], stderr: Path) -> LocalProcess:
+        """Start `argv` with its stderr in a file; it dies with the harness, and a terminal's Ctrl-C does not reach it.
+
+        Raises MissingError when setpriv is not there; a program that is not there is told on stderr, with exit status 127.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs, stderr.open("wb") as errors:
+            try:
+                process = _start(argv, env, stdin=theirs, stdout=theirs, stderr=errors)
+            except MissingError:
+                ours.close()
+                raise
+        return LocalProcess(process, ours)
+
+    def put(self, source: Path, target: PurePath) -> None:
+        """Copy a file, whole or not at all. Raises HostFailure (a full disk is named)."""
+        self._copy(source, Path(target))
+
+    def get(self, source: PurePath, target: Path) -> None:
+        """Copy a file, whole or not at all. Raises HostFailure."""
+        self._copy(Path(source), target)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        part = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.part")
+        try:
+            shutil.copy(source, part)
+            part.replace(target)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+            what = (
+                f"the disk of {self.name} is full" if full else f"cannot copy {source} to {target}: {error.strerror or error}"
+            )
+            raise HostFailure(what, where=str(target)) from error
+
+    def bring(self, source: Path) -> PurePath:
+        """Return the file itself: it is here. Raises HostFailure where it is not."""
+        if not source.is_file():
+            raise HostFailure("no such file", where=str(source))
+        return source.absolute()
+
+    def connect(self, path: PurePath) -> socket.socket:
+        """Return a stream connected to a Unix socket. Raises HostFailure when nobody listens there."""
+        stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            stream.connect(str(path))
+        except OSError as error:
+            stream.close()
+            raise HostFailure(f"cannot connect: {error.strerror or error}", where=str(path)) from error
+        return stream
+
     def directory(self, name: str) -> Path:
         """Return a new, empty private directory for one case or machine."""
         self._made += 1
@@ -66,28 +147,106 @@ class LocalHost:
         path.mkdir()
         return path
 
-    def spawn(
-        self, argv: Sequence[str], *, env: Mapping[str, str], stderr: Path, pass_fds: Sequence[int] = ()
-    ) -> subprocess.Popen[bytes]:
-        """Start `argv` with its stderr in a file; it dies with the harness, and a terminal's Ctrl-C does not reach it.
 
-        Raises MissingError when setpriv is not there; a program that is not there is told on stderr, with exit status 127.
-        """
-        with stderr.open("wb") as errors:
-            try:
-                return subprocess.Popen(
-                    ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _IF_PARENT_LIVES, "start", str(os.getpid()), *argv],
-                    stdin=subprocess.DEVNULL,
-                    stdout=errors,
-                    stderr=errors,
-                    env={**os.environ, **env},
-                    pass_fds=tuple(pass_fds),
-                    start_new_session=True,
-                )
-            except FileNotFoundError as error:
-                raise MissingError(
-                    "setpriv is not installed", where=str(error.filename), remedy="install util-linux"
-                ) from error
+class LocalProcess:
+    """A program on this computer, leader of its own session; `kill` ends its whole process group."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stdio: socket.socket) -> None:
+        self.stdio = stdio
+        self.pid = process.pid
+        self._process = process
+        # It becomes readable at the exit and stays so, reaped or not (pidfd_open(2)).
+        self._exit = os.pidfd_open(process.pid)
+
+    def poll(self) -> int | None:
+        """Return the exit status (negative: the signal's number) or None while it runs."""
+        return self._process.poll()
+
+    def wait(self, deadline: Deadline) -> int | None:
+        """Return the exit status, or None where the deadline comes first."""
+        if self.poll() is None:
+            _readable(self._exit, deadline)
+        return self.poll()
+
+    def kill(self) -> None:
+        """Kill it at once (SIGKILL); no error where it has ended."""
+        if self._process.poll() is None:
+            _kill_group(self._process)
+
+    def on_exit(self, heard: Callable[[], None]) -> None:
+        """Have `heard` called once, by a thread of its own, when it has ended."""
+        watched = os.dup(self._exit)
+
+        def watch() -> None:
+            _readable(watched, None)
+            os.close(watched)
+            heard()
+
+        threading.Thread(target=watch, name=f"exit-{self.pid}", daemon=True).start()
+
+    def close(self) -> None:
+        """Kill it if it runs, reap it and close what was opened. May be called twice."""
+        if self._exit < 0:
+            return
+        if self._process.returncode is None:
+            _kill_group(self._process)
+        self._process.wait()
+        os.close(self._exit)
+        self._exit = -1
+        self.stdio.close()
+
+
+def _start(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    stdin: int | socket.socket,
+    stdout: int | socket.socket,
+    stderr: int | IO[bytes],
+) -> subprocess.Popen[bytes]:
+    """Start a command that dies with this process. Raises MissingError when setpriv is not there."""
+    guarded = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _IF_PARENT_LIVES, "start", str(os.getpid()), *argv]
+    try:
+        return subprocess.Popen(
+            guarded,
+            stdin=stdin if isinstance(stdin, int) else stdin.fileno(),
+            stdout=stdout if isinstance(stdout, int) else stdout.fileno(),
+            stderr=stderr,
+            env={**os.environ, **env},
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise MissingError("setpriv is not installed", where=str(error.filename), remedy="install util-linux") from error
+
+
+@contextmanager
+def _started(
+    argv: Sequence[str], env: Mapping[str, str], *, stdin: int, stdout: int, stderr: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command over pipes, and leave nothing of it when the block is left by an error."""
+    process = _start(argv, env, stdin=stdin, stdout=stdout, stderr=stderr)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            _kill_group(process)
+            process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Send SIGKILL to a process that is not reaped yet, and to all that it started in its group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _readable(fd: int, deadline: Deadline | None) -> None:
+    """Wait until a descriptor is readable, or the deadline comes."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll(None if deadline is None else math.ceil(deadline.remaining * 1000))
 
 
 def die_with_parent() -> None:

@@ -28,6 +28,8 @@ class Lifecycle:
     runs_on_ms: int = 0
     # Whether anything is done to the guest at all.
     interrupts: bool = True
+    # Its transport does not reach from one host to another.
+    one_host: bool = False
     # The guest begins again at its first instruction.
     restarts: bool = False
 
@@ -41,9 +43,9 @@ _ALL = (
     Lifecycle("file", file.file, since=(8, 2), brought="migration to `file:`"),
     Lifecycle("file-mapped-ram", file.file_mapped_ram, since=(9, 0), brought="the capability mapped-ram"),
     Lifecycle("live-unix", live.live_unix, runs_on_ms=500),
-    Lifecycle("live-tcp", live.live_tcp, runs_on_ms=500),
-    Lifecycle("live-fd", live.live_fd, runs_on_ms=500),
-    Lifecycle("multifd", live.multifd, runs_on_ms=500),
+    Lifecycle("live-tcp", live.live_tcp, runs_on_ms=500, one_host=True),
+    Lifecycle("live-fd", live.live_fd, runs_on_ms=500, one_host=True),
+    Lifecycle("multifd", live.multifd, runs_on_ms=500, one_host=True),
     Lifecycle("postcopy", live.postcopy, runs_on_ms=600),
     Lifecycle("ping-pong", live.ping_pong, runs_on_ms=900),
     Lifecycle("twice", file.twice, since=(8, 2), brought="migration to `file:`", runs_on_ms=100),

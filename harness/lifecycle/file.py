@@ -25,12 +25,12 @@ def twice(passage: Passage, machine: Machine) -> Machine:
 def _through_file(passage: Passage, machine: Machine, *capabilities: str, name: str = "stream") -> Machine:
     machine.stop()
     before = passage.look(machine)
-    stream = passage.save(machine, name, *capabilities)
+    saved = passage.save(machine, name, *capabilities)
     machine.dismiss()
     restored = passage.twin()
-    passage.load(restored, stream, *capabilities)
+    passage.load(restored, saved.at(restored), *capabilities)
     passage.compare(before, passage.look(restored))
     if not capabilities:
-        passage.compare_stream(stream, restored)
+        passage.compare_stream(saved, restored)
     restored.cont()
     return restored

@@ -1,4 +1,4 @@
-"""Migrate a running guest to another process of this host.
+"""Migrate a running guest to another process, of this host or of another one.
 
 The destination starts stopped, so that both sides can be looked at when the guest has left one and not yet gone on in the
 other. `return-path` is on wherever the transport can carry it: without it a refusal by the destination loses both sides.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import socket
 
+from harness.host.relay import Relay
 from harness.lifecycle.passage import Passage
 from harness.qemu import migration
 from harness.qemu.machine import Machine
 
 HOPS = 3
+_SOCKET = "migration"
 # Bytes a second. Little enough that precopy cannot finish before the switch to postcopy: with no page left to send, QEMU
 # 11.1.3 loses a race with itself and fails now and then with "Channel error: Operation not permitted" (10.0.2 does not).
 _TRICKLE = 100_000
@@ -49,8 +51,8 @@ def live_fd(passage: Passage, machine: Machine) -> Machine:
     destination = passage.twin()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        machine.qmp.send_fd("stream", ours.fileno(), deadline=passage.deadline)
-        destination.qmp.send_fd("stream", theirs.fileno(), deadline=passage.deadline)
+        machine.send_fd("stream", ours.fileno())
+        destination.send_fd("stream", theirs.fileno())
     _enable(machine, destination, "return-path")
     migration.receive(destination, "fd:stream")
     return _send(passage, machine, destination, "fd:stream")
@@ -62,9 +64,8 @@ def postcopy(passage: Passage, machine: Machine) -> Machine:
     _enable(machine, destination, "return-path", "postcopy-ram")
     # Slow enough that memory is still missing when the guest goes on, so that its faults fetch it.
     migration.set_parameters(machine, max_bandwidth=_TRICKLE, max_postcopy_bandwidth=20 * _TRICKLE)
-    path = passage.file(f"{destination.side}.sock")
-    migration.receive(destination, f"unix:{path}")
-    migration.send(machine, f"unix:{path}")
+    migration.receive(destination, f"unix:{destination.place / _SOCKET}")
+    migration.send(machine, _way(machine, destination))
     machine.wait_event("MIGRATION", passage.deadline, status="active")
     machine.execute("migrate-start-postcopy")
     migration.switched_over(machine, destination, passage.deadline)
@@ -79,9 +80,18 @@ def postcopy(passage: Passage, machine: Machine) -> Machine:
 def _hop(passage: Passage, machine: Machine, *capabilities: str) -> Machine:
     destination = passage.twin()
     _enable(machine, destination, *capabilities)
-    path = passage.file(f"{destination.side}.sock")
-    migration.receive(destination, f"unix:{path}")
-    return _send(passage, machine, destination, f"unix:{path}")
+    migration.receive(destination, f"unix:{destination.place / _SOCKET}")
+    return _send(passage, machine, destination, _way(machine, destination))
+
+
+def _way(source: Machine, destination: Machine) -> str:
+    """Return how the source reaches the destination's socket: by its path, or through a relay where that is on another host."""
+    path = destination.place / _SOCKET
+    if source.host is not destination.host:
+        relay = Relay(source.host, source.place / "relay", destination.host, path, source.directory / "relay.log")
+        source.on_close(relay.close)
+        path = relay.path
+    return f"unix:{path}"
 
 
 def _enable(source: Machine, destination: Machine, *capabilities: str) -> None:

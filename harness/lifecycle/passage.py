@@ -1,14 +1,15 @@
-"""What a lifecycle works with: machines like the first one, private files, looks before and after.
+"""What a lifecycle works with: machines like the first one, what they saved, looks before and after.
 
 A `Passage` is one guest's way through one lifecycle. The lifecycle decides which machines it leads through and when to look;
-the passage makes the machines, keeps the looks as pairs to be compared, and remembers the streams as evidence.
+the passage makes the machines, on the hosts where they belong, keeps the looks as pairs to be compared, and remembers the
+streams as evidence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from harness.deadline import Deadline
 from harness.qemu import migration
@@ -29,43 +30,71 @@ class Pair:
     ran: bool = False
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A file that a machine wrote, on that machine's host."""
+
+    machine: Machine
+    name: str
+
+    @property
+    def path(self) -> PurePath:
+        """Where it is on the machine's host."""
+        return self.machine.place / self.name
+
+    def here(self) -> Path:
+        """Return it as a file of this computer, fetched the first time. Raises HostFailure."""
+        local = self.machine.directory / self.name
+        if not local.exists():
+            self.machine.host.get(self.path, local)
+        return local
+
+    def at(self, machine: Machine) -> PurePath:
+        """Return where another machine can read it, carried to its host where that is another one. Raises HostFailure."""
+        if machine.host is self.machine.host:
+            return self.path
+        target = machine.place / self.name
+        machine.host.put(self.here(), target)
+        return target
+
+
 @dataclass
 class Passage:
-    """One guest's way through one lifecycle."""
+    """One guest's way through one lifecycle. `make` starts a machine, that of a `destination` where destinations belong."""
 
     make: Callable[[str, Start], Machine]
-    directory: Path
     # Whether state that only the stream shows (the GIC above all) is compared where a lifecycle writes one to disk.
     compare_streams: bool = False
     deadline: Deadline = field(default_factory=lambda: Deadline.after(LIFECYCLE_SECONDS))
     pairs: list[Pair] = field(default_factory=list)
-    streams: list[Path] = field(default_factory=list)
+    streams: list[Saved] = field(default_factory=list)
     _twins: int = 0
 
     def twin(self, start: Start = Start.INCOMING) -> Machine:
-        """Start another machine like the first: the destination, the second one and so on."""
+        """Start the next machine of the guest's way: the destination, another one where it came from, and so on in turn."""
         self._twins += 1
-        return self.make("destination" if self._twins == 1 else f"destination-{self._twins}", start)
+        turn, back = divmod(self._twins + 1, 2)
+        return self.make(("source" if back else "destination") + (f"-{turn + back}" if turn + back > 1 else ""), start)
 
-    def file(self, name: str) -> Path:
-        """Return a private path for a file of that name; Unix sockets fit (108 bytes)."""
-        return self.directory / name
+    def another(self) -> Machine:
+        """Start a machine like the first and on its host, which stops at its first instruction."""
+        return self.make("source-new", Start.PAUSED)
 
     def look(self, machine: Machine) -> State:
         """Look at all registers of a stopped machine."""
         return machine.look(self.deadline)
 
-    def save(self, machine: Machine, name: str = "stream", *capabilities: str) -> Path:
-        """Write a stopped machine's state to a file and return its path. Raises QemuFailure, Blocked, Unsupported."""
-        path = self.file(name)
+    def save(self, machine: Machine, name: str = "stream", *capabilities: str) -> Saved:
+        """Write a stopped machine's state to a file of its host. Raises QemuFailure, Blocked, Unsupported."""
+        saved = Saved(machine, name)
         migration.enable(machine, *capabilities)
-        migration.send(machine, f"file:{path}")
+        migration.send(machine, f"file:{saved.path}")
         migration.saved(machine, self.deadline)
-        self.streams.append(path)
-        return path
+        self.streams.append(saved)
+        return saved
 
-    def load(self, machine: Machine, path: Path, *capabilities: str) -> None:
-        """Load a file into a machine that awaits it; it stays stopped. Raises QemuFailure."""
+    def load(self, machine: Machine, path: PurePath, *capabilities: str) -> None:
+        """Load a file of its host into a machine that awaits it; it stays stopped. Raises QemuFailure."""
         migration.enable(machine, *capabilities)
         migration.receive(machine, f"file:{path}")
         migration.transferred(None, machine, self.deadline)
@@ -74,8 +103,8 @@ class Passage:
         """Keep two looks for the comparison."""
         self.pairs.append(Pair(before, after, ran))
 
-    def compare_stream(self, before: Path, restored: Machine) -> None:
+    def compare_stream(self, before: Saved, restored: Machine) -> None:
         """Save the restored, still stopped machine again and compare the two streams field by field."""
         if self.compare_streams:
             again = self.save(restored, f"{before.name}-again")
-            self.compare(State.from_stream(decode(before)), State.from_stream(decode(again)))
+            self.compare(State.from_stream(decode(before.here())), State.from_stream(decode(again.here())))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from harness.lifecycle.passage import Passage
 from harness.qemu.machine import Machine
-from harness.qemu.spec import Start
 
 
 def reset(passage: Passage, machine: Machine) -> Machine:
@@ -12,7 +11,7 @@ def reset(passage: Passage, machine: Machine) -> Machine:
     machine.stop()
     machine.execute("system_reset")
     machine.wait_event("RESET", passage.deadline)
-    new = passage.twin(Start.PAUSED)
+    new = passage.another()
     passage.compare(passage.look(new), passage.look(machine))
     new.dismiss()
     machine.console.leftover()  # the last words of the life that has ended, perhaps half a line

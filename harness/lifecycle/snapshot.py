@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 
 from harness.errors import QemuFailure
-from harness.lifecycle.passage import Passage
+from harness.lifecycle.passage import Passage, Saved
 from harness.qemu.machine import Machine
 from harness.qemu.spec import Start
 
@@ -16,14 +16,14 @@ _BYTES = 1 << 20  # of the disk; the machine's state is kept beside it and grows
 
 def snapshot(passage: Passage, machine: Machine) -> Machine:
     """Save an internal snapshot in a qcow2 image, let the process go, load it in a new one."""
-    path = passage.file("snapshots.qcow2")
+    image = Saved(machine, "snapshots.qcow2")
     machine.stop()
     before = passage.look(machine)
-    _create(passage, machine, path)
+    _create(passage, machine, image.path)
     _snapshot(passage, machine, "snapshot-save")
     machine.quit(passage.deadline)
     restored = passage.twin(Start.PAUSED)
-    _attach(restored, path)
+    _attach(restored, image.at(restored))
     _snapshot(passage, restored, "snapshot-load")
     passage.compare(before, passage.look(restored))
     restored.cont()
@@ -34,7 +34,7 @@ def snapshot_same(passage: Passage, machine: Machine) -> Machine:
     """Save a snapshot, reset the machine so that nothing of the guest is left, and load the snapshot into it."""
     machine.stop()
     before = passage.look(machine)
-    _create(passage, machine, passage.file("snapshots.qcow2"))
+    _create(passage, machine, Saved(machine, "snapshots.qcow2").path)
     _snapshot(passage, machine, "snapshot-save")
     machine.execute("system_reset")
     machine.wait_event("RESET", passage.deadline)
@@ -44,7 +44,7 @@ def snapshot_same(passage: Passage, machine: Machine) -> Machine:
     return machine
 
 
-def _create(passage: Passage, machine: Machine, path: Path) -> None:
+def _create(passage: Passage, machine: Machine, path: PurePath) -> None:
     """Make the qcow2 image through the running QEMU: qemu-img is a package of its own."""
     _job(passage, machine, "blockdev-create", {"options": {"driver": "file", "filename": str(path), "size": 0}})
     machine.execute("blockdev-add", {"driver": "file", "node-name": "file", "filename": str(path)})
@@ -53,7 +53,7 @@ def _create(passage: Passage, machine: Machine, path: Path) -> None:
     machine.execute("blockdev-add", {"driver": "qcow2", "node-name": _NODE, "file": "file"})
 
 
-def _attach(machine: Machine, path: Path) -> None:
+def _attach(machine: Machine, path: PurePath) -> None:
     file = {"driver": "file", "filename": str(path)}
     machine.execute("blockdev-add", {"driver": "qcow2", "node-name": _NODE, "file": file})
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from allpairspy import AllPairs
@@ -61,6 +61,19 @@ class Matrix:
     factors: Mapping[str, Sequence[Any]]
     valid: Callable[[Row], bool] = _any
     also: Sequence[Row] = ()
+
+    def where(self, only: Mapping[str, Sequence[Any]]) -> Matrix:
+        """Return the matrix for a place where some factors have other values: those in both, or these where none is in both."""
+
+        def kept(name: str, values: Sequence[Any]) -> Sequence[Any]:
+            return [value for value in values if value in only[name]] or only[name] if name in only else values
+
+        factors = {name: kept(name, values) for name, values in self.factors.items()}
+        # A row for what is not there is for what is there instead, where that is one thing.
+        moved = [
+            {name: factors[name][0] if len(factors[name]) == 1 else value for name, value in row.items()} for row in self.also
+        ]
+        return replace(self, factors=factors, also=moved)
 
     def rows(self, *, everything: bool, only: Mapping[str, Collection[Any]]) -> list[Params]:
         """Return the cases: all, or a set that covers all valid pairs and has every row of `also`.

@@ -19,26 +19,23 @@ from typing import Any, cast
 import pytest
 
 from harness.assets import cache, guests
-from harness.assets import qemu as assets_qemu
 from harness.errors import Failure, HarnessError, MissingError, Unsupported, UsageError, Verdict
 from harness.guest.payload import Guest
 from harness.host.local import LocalHost, die_with_parent
 from harness.lifecycle import LIFECYCLES
+from harness.plugin import platforms
 from harness.plugin.matrix import Matrix, Params
 from harness.plugin.results import Recorder, provenance
 from harness.plugin.trial import Bench, Trial
 from harness.plugin.verdicts import conclude
-from harness.qemu.gdb import TargetCache
 from harness.qemu.hub import Hub
-from harness.qemu.machine import Workshop
 from harness.report import bundle
 from harness.report.known import KnownIssues, load
 from harness.report.model import Case, Compared
 from harness.report.results import case_to_data
 
-PLATFORMS = ("tcg",)
 # What, with the node id and --all (which has every case, however this one was chosen), runs a case again.
-_RERUN = ("--platform", "--qemu", "--dst-qemu", "--known-issues")
+_RERUN = ("--platform", "--qemu", "--dst-qemu", *platforms.LAB_OPTIONS, *platforms.DST_LAB_OPTIONS, "--hosts", "--known-issues")
 _RECORDER = pytest.StashKey[Recorder]()
 _TRIAL = pytest.StashKey[Trial]()
 _KNOWN = pytest.StashKey[KnownIssues]()
@@ -48,7 +45,9 @@ _PROVENANCE = pytest.StashKey[Mapping[str, object]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of design section 5."""
     group = parser.getgroup("arm64 virtual machines")
-    group.addoption("--platform", choices=PLATFORMS, default="tcg", help="Where and how guests run (default: tcg).")
+    group.addoption(
+        "--platform", default="tcg", metavar="NAME", help="Where and how guests run: tcg, lab, kvm or ssh:NAME (default: tcg)."
+    )
     group.addoption(
         "--lifecycle",
         action="append",
@@ -59,6 +58,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--all", action="store_true", dest="everything", help="Every combination, not only every pair.")
     group.addoption("--qemu", metavar="PATH", help="A qemu-system-aarch64, or a Debian suite that was set up.")
     group.addoption("--dst-qemu", metavar="PATH", help="The destination's QEMU, where it is another one.")
+    for option, (metavar, what) in platforms.LAB_OPTIONS.items():
+        group.addoption(option, action="append", metavar=metavar, help=f"{what}; may repeat.")
+    for option, (metavar, what) in platforms.DST_LAB_OPTIONS.items():
+        group.addoption(option, metavar=metavar, help=f"{what}, on the destination's lab.")
+    group.addoption("--hosts", metavar="FILE", help="The inventory of real hosts (default: hosts.toml, or $HARNESS_HOSTS).")
     group.addoption("--out", metavar="DIR", help="Where results and bundles go (default: out).")
     group.addoption("--known-issues", metavar="FILE", help="The list of known issues (default: scenarios/known_issues.toml).")
 
@@ -77,9 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _check_options(config: pytest.Config) -> None:
     """Refuse a mistake at once and in one line: a worker of pytest-xdist could only crash of it."""
     try:
-        for option in ("--qemu", "--dst-qemu"):
-            if choice := config.getoption(option):
-                assets_qemu.resolve(choice)
+        platforms.check(config.getoption)
         if config.getoption("--known-issues"):
             _known_issues(config)
     except (UsageError, MissingError) as error:
@@ -104,30 +106,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     config = metafunc.config
     lifecycles = config.getoption("--lifecycle")
     only = {"lifecycle": lifecycles} if lifecycles else {}
+    platform = config.getoption("--platform")
+    matrix = matrix.where(platforms.FACTORS.get(platform, platforms.UNDER_KVM))
     rows = matrix.rows(everything=config.getoption("everything"), only=only)
     if not rows:
         raise pytest.UsageError(f"{metafunc.definition.nodeid}: no case is left; nothing would be proven")
-    platform = config.getoption("--platform")
-    metafunc.parametrize("case", [pytest.param(row, id=f"{platform}-{row.id}") for row in rows])
+    cases = [Params({**variant, **row}) for variant in platforms.variants(config.getoption) for row in rows]
+    metafunc.parametrize("case", [pytest.param(case, id=f"{platform}-{case.id}") for case in cases])
 
 
 @pytest.fixture(scope="session")
 def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
     """What all cases of this process share."""
     try:
-        qemu = assets_qemu.resolve(pytestconfig.getoption("--qemu"))
-        other = pytestconfig.getoption("--dst-qemu")
         payloads = guests.find()
         _known_issues(pytestconfig)
-        with Hub() as hub, LocalHost() as host:
-            yield Bench(
-                workshop=Workshop(host, hub, TargetCache()),
-                qemu=qemu,
-                destination_qemu=assets_qemu.resolve(other) if other else qemu,
-                payloads=payloads,
-                slots=cache.root() / "slots",
-                out=_out(pytestconfig),
-            )
+        with Hub() as hub, LocalHost() as desk, platforms.grounds(pytestconfig.getoption, hub, desk) as grounds:
+            yield Bench(grounds, payloads, slots=cache.root() / "slots", out=_out(pytestconfig))
     except (UsageError, MissingError) as error:
         if _is_worker(pytestconfig):
             raise  # leaving a worker of pytest-xdist in mid-run crashes the controller
@@ -169,8 +164,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
     try:
         result = yield
     except Failure as error:
-        # What differs belongs to the sentence: whoever excuses the failure has to excuse it too.
-        error.what += trial.difference_words() if trial else ""
+        if trial:
+            trial.check_kernels()  # a complaint of the kernel explains whatever else went wrong
+            trial.blame(error)
+            # What differs belongs to the sentence: whoever excuses the failure has to excuse it too.
+            error.what += trial.difference_words()
         raise
     if trial:
         trial.conclude()
@@ -202,6 +200,7 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     case = conclude(
         item.nodeid,
         item.path.parent.name,
+        item.config.getoption("--platform"),
         cast(Params, item.callspec.params["case"]),
         error,
         seconds=call.duration,
@@ -209,7 +208,8 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     )
     if trial is None:
         return case
-    case = _known_issues(item.config).judge(case, trial.bench.qemu.version_text)
+    if trial.qemu_version:
+        case = _known_issues(item.config).judge(case, trial.qemu_version)
     if case.verdict in (Verdict.PASS, Verdict.SKIP, Verdict.BLOCKED):
         return case
     case = replace(case, bundle=bundle.path_of(case.id))

@@ -6,21 +6,32 @@ The fixtures in `plugin.py` are thin; what they do is here, without pytest.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.assets.guests import Payloads
-from harness.assets.qemu import QemuBinary
-from harness.errors import NoEvidence, StateDiffers, Suspect, Unsupported
+from harness.deadline import Deadline
+from harness.errors import (
+    Failure,
+    GuestFailure,
+    HostFailure,
+    KernelFailure,
+    NoEvidence,
+    StateDiffers,
+    Suspect,
+    TimerFailure,
+    Unsupported,
+)
 from harness.events import Timeline
 from harness.guest.payload import Guest
 from harness.host import slots
 from harness.lifecycle import LIFECYCLES, Lifecycle
-from harness.lifecycle.passage import Pair, Passage
-from harness.qemu.machine import Machine, Workshop
+from harness.lifecycle.passage import Pair, Passage, Saved
+from harness.plugin.grounds import Ground
+from harness.qemu.machine import Machine
 from harness.qemu.spec import MachineSpec, Start
 from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
 from harness.report.model import Case
@@ -31,11 +42,10 @@ from harness.state.rules import RULES, RUNNING, Rule
 
 @dataclass(frozen=True)
 class Bench:
-    """What all cases of one process share: machines' workshop, QEMU for either side, payloads, where slots and results are."""
+    """What all cases of one process share: the grounds that machines stand on, payloads, where slots and results are."""
 
-    workshop: Workshop
-    qemu: QemuBinary
-    destination_qemu: QemuBinary
+    # Of a case's parameters: where its source and its destination run, in this order.
+    grounds: Callable[[Mapping[str, Any]], Sequence[Ground]]
     payloads: Payloads
     slots: Path
     out: Path
@@ -55,6 +65,9 @@ class Trial:
     interrupts: int = 0
     differences: tuple[DifferenceRow, ...] = ()
     _spec: MachineSpec | None = None
+    _payload: Path | None = None
+    _grounds: Sequence[Ground] = ()
+    _marks: Sequence[int] = ()
     _open: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -67,25 +80,26 @@ class Trial:
 
         Raises Unsupported where QEMU or the guest says that it cannot be done here, and every error of a guest.
         """
-        lifecycle = self.lifecycle
-        if self.bench.qemu.version[:2] < lifecycle.since:
-            since = ".".join(map(str, lifecycle.since))
-            raise Unsupported(f"QEMU {self.bench.qemu.version_text} is older than {since}, which brought {lifecycle.brought}")
+        self._settle_in()
+        source = self.source
         level = self.params.get("level", "el1")
         given: dict[str, object] = {"vcpus": self.params.get("vcpus", 1)}
         if level != "el1":
             given["e2h"] = int(level == "vhe")
         given |= arguments
         spec = MachineSpec(
-            kernel=self.bench.payloads.path(name),
+            kernel=source.workshop.host.bring(self.bench.payloads.path(name)),
             append=" ".join(f"{key}={value}" for key, value in given.items()),
             cpu=self.params.get("cpu", "max"),
             vcpus=int(str(given["vcpus"])),
             el2=level != "el1",
-            machine=self._machine_type(),
+            accel=source.accel,
+            machine=_machine_type(self._grounds),
         )
-        self._open.enter_context(slots.held(self.bench.slots, spec.vcpus, slots.capacity()))
-        self._spec = spec
+        if source.workshop.host is source.workshop.desk:
+            # Elsewhere, whoever runs the host has seen to it that there is room.
+            self._open.enter_context(slots.held(self.bench.slots, spec.vcpus, slots.capacity()))
+        self._spec, self._payload = spec, self.bench.payloads.path(name)
         guest = Guest(name, given, self._start("source", Start.RUNNING))
         self.guests.append(guest)
         guest.reach_now()
@@ -101,8 +115,7 @@ class Trial:
         The guest is told in any case, so that it can witness what became of it; the comparison's failure is raised by
         `conclude`, after the guest has had its say. Raises QemuFailure, Blocked, Unsupported, DeadlineExpired.
         """
-        directory = self.bench.workshop.host.directory("passage")
-        passage = Passage(self._start, directory, compare_streams)
+        passage = Passage(self._start, compare_streams)
         self.passages.append(passage)
         machine = self.lifecycle.run(passage, guest.machine)
         if self.lifecycle.interrupts and not passage.pairs:
@@ -131,7 +144,8 @@ class Trial:
         return f"; registers differ: {', '.join(names)}" if names else ""
 
     def conclude(self) -> None:
-        """Raise what the comparison found, or NoEvidence where the case proved nothing."""
+        """Raise what the comparison or a kernel's log found, or NoEvidence where the case proved nothing."""
+        self.check_kernels()
         if self.differences:
             first = self.differences[0]
             more = f" (and {len(self.differences) - 1} more)" if len(self.differences) > 1 else ""
@@ -142,6 +156,13 @@ class Trial:
         if not self.registers + self.interrupts:
             raise NoEvidence("nothing was compared and no interrupt was counted")
 
+    def check_kernels(self) -> None:
+        """Raise KernelFailure quoting what a kernel under test has complained of since the case began."""
+        for ground, mark in zip(self._grounds, self._marks, strict=True):
+            if ground.log and (troubles := ground.log.troubles(mark)):
+                more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
+                raise KernelFailure(f"the kernel of {ground.workshop.host.name} says: {troubles[0]}{more}")
+
     def evidence(self, case: Case, options: tuple[str, ...], provenance: Mapping[str, object]) -> Evidence:
         """Collect everything that is known of a case that ended badly, while its machines are still there."""
         states = {}
@@ -149,7 +170,7 @@ class Trial:
             for number, pair in enumerate(passage.pairs):
                 for when, state in (("before", pair.before), ("after", pair.after)):
                     states[f"{index}-{number}-{when}-{state.view}"] = state.to_data()
-        streams = tuple(Stream(path.name, path) for passage in self.passages for path in passage.streams if path.exists())
+        streams = tuple(stream for passage in self.passages for saved in passage.streams if (stream := self._fetched(saved)))
         return Evidence(
             case=case,
             options=options,
@@ -161,20 +182,57 @@ class Trial:
             provenance=dict(provenance),
         )
 
-    def close(self) -> None:
-        """Kill every machine that is left and give the slots back."""
-        self._open.close()
+    def _fetched(self, saved: Saved) -> Stream | None:
+        """Return a stream as evidence, where its machine got so far as to write it and its host still answers."""
+        try:
+            path = saved.here()
+        except HostFailure as error:
+            self.timeline.add(saved.machine.side, "lost", str(error))
+            return None
+        return Stream(path.name, path) if path.exists() else None
 
-    def _machine_type(self) -> str:
-        """Return `virt`, or the older QEMU's version of it where the two sides are not of one release."""
-        releases = {self.bench.qemu.version[:2], self.bench.destination_qemu.version[:2]}
-        major, minor = min(releases)
-        return "virt" if len(releases) == 1 else f"virt-{major}.{minor}"
+    def close(self) -> None:
+        """Kill every machine that is left, give the slots back, and leave nothing on hosts that others use."""
+        self._open.close()
+        for ground in self._grounds:
+            shop = ground.workshop
+            places = [str(machine.place) for machine in self.machines if machine.host is shop.host]
+            if places and shop.host is not shop.desk:
+                with suppress(HostFailure):  # it is gone, and with it what was on it
+                    shop.host.run(["rm", "-rf", "--", *places], Deadline.after(20))
+
+    @property
+    def source(self) -> Ground:
+        """Where the guest begins."""
+        return self._grounds[0]
+
+    @property
+    def qemu_version(self) -> str:
+        """The source's QEMU in its own words, or nothing where there has been none."""
+        return self.source.qemu.version_text if self._grounds else ""
+
+    def blame(self, failure: Failure) -> None:
+        """Put what a guest saw, and nobody has explained, down to whoever emulates its CPU."""
+        if isinstance(failure, (GuestFailure, TimerFailure, StateDiffers)) and failure.suspect is Suspect.QEMU:
+            failure.suspect = self.source.culprit if self._grounds else Suspect.QEMU
+
+    def _settle_in(self) -> None:
+        """Find where both sides run, and remember how far their kernels' logs had come. Raises Unsupported."""
+        self._grounds = self.bench.grounds(self.params)
+        self._marks = [ground.log.mark() if ground.log else 0 for ground in self._grounds]
+        lifecycle, qemu = self.lifecycle, self.source.qemu
+        if qemu.version[:2] < lifecycle.since:
+            since = ".".join(map(str, lifecycle.since))
+            raise Unsupported(f"QEMU {qemu.version_text} is older than {since}, which brought {lifecycle.brought}")
+        if lifecycle.one_host and len({id(ground.workshop.host) for ground in self._grounds}) > 1:
+            raise Unsupported(f"{lifecycle.name} does not reach from one host to another")
 
     def _start(self, side: str, start: Start) -> Machine:
         assert self._spec is not None, "the source is booted first"
-        qemu = self.bench.qemu if side == "source" else self.bench.destination_qemu
-        machine = Machine(self._spec, qemu, self.bench.workshop, self.timeline, side=side, start=start)
+        assert self._payload is not None
+        ground = self._grounds[-1 if side.startswith("destination") else 0]
+        spec = replace(self._spec, kernel=ground.workshop.host.bring(self._payload))
+        machine = Machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)
 
@@ -182,6 +240,13 @@ class Trial:
         comparison = compare(pair.before, pair.after, rules)
         self.registers += comparison.compared
         self.differences += rows_of(comparison)
+
+
+def _machine_type(grounds: Sequence[Ground]) -> str:
+    """Return `virt`, or the oldest QEMU's version of it where the two sides are not of one release."""
+    releases = {ground.qemu.version[:2] for ground in grounds}
+    major, minor = min(releases)
+    return "virt" if len(releases) == 1 else f"virt-{major}.{minor}"
 
 
 def _side(machine: Machine) -> Side:

@@ -13,6 +13,8 @@ _LEVELS = {
     "nvhe": ("at EL2 with E2H=0", {"el": 2, "e2h": 0}),
     "vhe": ("at EL2 with E2H=1", {"el": 2, "e2h": 1}),
 }
+_LAB = ("lab_kernel", "lab_cpu", "lab_qemu")
+_SAID = ("lifecycle", "level", "cpu", "vcpus", *_LAB)
 LEVELS = tuple(_LEVELS)
 """What a guest is entered at, and at EL2 the value of HCR_EL2.E2H that it runs with."""
 
@@ -25,16 +27,19 @@ def subject_params(params: Mapping[str, Any]) -> dict[str, str | int]:
 
 def circumstances(params: Mapping[str, Any]) -> str:
     """Return what every failure's sentence begins with: timer and instant, level, CPU, lifecycle."""
-    own = [str(value) for name, value in params.items() if name not in ("lifecycle", "level", "cpu", "vcpus")]
+    own = [str(value) for name, value in params.items() if name not in _SAID]
     level = _LEVELS[params["level"]][0] if "level" in params else ""
     cpu = f"on {params['cpu']}" if "cpu" in params else ""
     vcpus = f"with {params['vcpus']} vCPU{'s' if params['vcpus'] != 1 else ''}" if "vcpus" in params else ""
-    return " ".join(filter(None, [*own, level, cpu, vcpus, f"through {params['lifecycle']}"]))
+    lab = " ".join(str(params[name]) for name in _LAB if name in params)
+    where = f"in the lab {lab}" if lab else ""
+    return " ".join(filter(None, [*own, level, cpu, vcpus, f"through {params['lifecycle']}", where]))
 
 
 def conclude(
     node: str,
     subject: str,
+    platform: str,
     params: Mapping[str, Any],
     error: BaseException | None,
     *,
@@ -56,7 +61,7 @@ def conclude(
     return Case(
         id=node,
         subject=subject,
-        platform="tcg",
+        platform=platform,
         lifecycle=params["lifecycle"],
         params=subject_params(params),
         verdict=verdict,

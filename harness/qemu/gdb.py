@@ -14,7 +14,6 @@ import socket
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Self
 
 from harness.deadline import Deadline
@@ -42,17 +41,12 @@ class TargetCache:
 class GdbStub:
     """A connection to the stub of a machine that is stopped. Connecting stops a running one (gdbstub/system.c)."""
 
-    def __init__(self, path: Path, deadline: Deadline, side: str) -> None:
+    def __init__(self, connection: socket.socket, deadline: Deadline, side: str) -> None:
         self._deadline = deadline
         self._side = side
         self._buffer = bytearray()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket = connection
         self._socket.settimeout(max(deadline.remaining, 0.001))
-        try:
-            self._socket.connect(str(path))
-        except OSError as error:
-            self._socket.close()
-            raise QemuFailure(f"the gdb stub cannot be reached: {error}", where=side) from error
 
     def __enter__(self) -> Self:
         """Switch acknowledgements off (QStartNoAckMode): the socket is reliable."""
@@ -178,6 +172,65 @@ class GdbStub:
         if not data:
             raise QemuFailure("the gdb stub hung up", where=self._side)
         self._buffer += data
+
+
+class GdbControl(GdbStub):
+    """The stub as a hand on vCPU 0 of a machine: memory, core registers, breakpoints, steps. Addresses are what that vCPU sees.
+
+    Writes go through the debug access of QEMU, which passes read-only mappings and drops translated code (cpu_memory_rw_debug).
+    """
+
+    # Numbers in the stub's core description (gdb-xml/aarch64-core.xml in QEMU's tree).
+    X0 = 0
+    PC = 32
+
+    def read_memory(self, address: int, length: int) -> bytes:
+        """Return `length` bytes. Raises QemuFailure where nothing is mapped."""
+        reply = self._ask(b"m%x,%x" % (address, length))
+        if len(reply) != 2 * length:
+            raise QemuFailure(f"the gdb stub cannot read {length} bytes at {address:#x}: {reply!r}", where=self._side)
+        return bytes.fromhex(reply.decode())
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Write bytes. Raises QemuFailure where nothing is mapped."""
+        self._order(b"M%x,%x:%s" % (address, len(data), data.hex().encode()), f"write at {address:#x}")
+
+    def register(self, number: int) -> int:
+        """Return a 64-bit core register."""
+        return self._value(self._ask(b"p%x" % number))
+
+    def set_register(self, number: int, value: int) -> None:
+        """Set a 64-bit core register; a system register would not take it (see above)."""
+        self._order(b"P%x=%s" % (number, value.to_bytes(8, "little").hex().encode()), f"set register {number}")
+
+    def set_breakpoint(self, address: int) -> None:
+        """Have `resume` end before the instruction at `address` is executed."""
+        self._order(b"Z0,%x,4" % address, f"set a breakpoint at {address:#x}")
+
+    def clear_breakpoint(self, address: int) -> None:
+        """Take a breakpoint away."""
+        self._order(b"z0,%x,4" % address, f"clear the breakpoint at {address:#x}")
+
+    def resume(self) -> None:
+        """Let all vCPUs run until one of them stops at a breakpoint. Raises DeadlineExpired, QemuFailure."""
+        self._stopped(b"vCont;c")
+
+    def step(self) -> None:
+        """Execute one instruction on vCPU 0 only, interrupts held off."""
+        self._stopped(b"vCont;s:1")
+
+    def detach(self) -> None:
+        """Remove all breakpoints and let the machine run; the connection is of no more use."""
+        self._order(b"D", "detach")
+
+    def _stopped(self, request: bytes) -> None:
+        reply = self._ask(request)
+        if not reply.startswith(b"T05"):
+            raise QemuFailure(f"the machine did not stop at a breakpoint: {reply!r}", where=self._side)
+
+    def _order(self, request: bytes, what: str) -> None:
+        if (reply := self._ask(request)) != b"OK":
+            raise QemuFailure(f"the gdb stub does not {what}: {reply!r}", where=self._side)
 
 
 def _packet(payload: bytes) -> bytes:

@@ -10,19 +10,19 @@ Everything that is known about a machine when it ends stays in its directory: th
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from harness.assets.qemu import QemuBinary
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestFailure, QemuFailure
+from harness.errors import DeadlineExpired, GuestFailure, HostFailure, QemuFailure, Unsupported
 from harness.events import Timeline
 from harness.host.local import LocalHost
+from harness.host.protocol import Host
 from harness.qemu.console import Console
 from harness.qemu.gdb import GdbStub, TargetCache
 from harness.qemu.hub import Hub
@@ -40,15 +40,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Workshop:
-    """What every machine of one harness process shares: where it runs, who listens, what is known about CPUs."""
+    """What the machines on one host share: where they run, where their logs are kept, who listens, what is known of CPUs."""
 
-    host: LocalHost
+    host: Host
+    # This computer, where logs and evidence are kept wherever a machine runs.
+    desk: LocalHost
     hub: Hub
     targets: TargetCache
 
 
 class Machine:
     """One QEMU process. `side` names it in logs and messages ("source", "destination", ...)."""
+
+    console: Console
 
     def __init__(
         self,
@@ -64,43 +68,41 @@ class Machine:
         self.qemu = qemu
         self.side = side
         self.timeline = timeline
-        self.directory = workshop.host.directory(side)
+        # Where its logs are, on this computer; and where its sockets are, on its host.
+        self.directory = workshop.desk.directory(side)
+        self.place = self.directory if workshop.host is workshop.desk else workshop.host.directory(side)
+        self.host = workshop.host
         self._workshop = workshop
         self._start = start
         self._hub = workshop.hub
-        self._exit_watched: int | None = None
         # Events from this index on belong to the migration under way (harness/qemu/migration.py).
         self.migration_began = 0
-        qmp_ours, qmp_theirs = socket.socketpair()
-        console_ours, console_theirs = socket.socketpair()
-        wiring = Wiring(qmp_theirs.fileno(), console_theirs.fileno(), self.directory / "gdb", start)
+        wiring = Wiring(workshop.host.stdio_chardev, self.place, start)
         self.argv = [*qemu.argv, *arguments(spec, wiring)]
         timeline.add(side, "start", " ".join(self.argv))
-        with qmp_theirs, console_theirs:
-            self.process = workshop.host.spawn(
-                self.argv,
-                env=qemu.env,
-                stderr=self.directory / "stderr.log",
-                pass_fds=(qmp_theirs.fileno(), console_theirs.fileno()),
-            )
-        self._watch_exit()
-        self.console = Console(self._hub, console_ours, side, self.directory / "console.log", timeline)
-        self.console.closed_by_qemu = self._console_closed
-        self.qmp = Qmp(self._hub, qmp_ours, side, self.directory / "qmp.log", timeline)
+        self.process = workshop.host.spawn(self.argv, env=qemu.env, stderr=self.directory / "stderr.log")
+        self.process.on_exit(self._exited)
+        self.qmp = Qmp(self._hub, self.process.stdio, side, self.directory / "qmp.log", timeline)
+        self._open = ExitStack()
+        self._open.callback(self.qmp.close)
         self.qmp.on_event = lambda event: timeline.add(side, "event", str(event))
-        self.console.alarmed = self._check_events
 
     def __enter__(self) -> Self:
         """Connect QMP, and let the guest run if it should."""
         try:
             self.qmp.connect(Deadline.after(COMMAND_SECONDS))
+            self.console = Console(self._hub, self.connect("console"), self.side, self.directory / "console.log", self.timeline)
+            self._open.callback(self.console.close)
+            self.console.closed_by_qemu = self._console_closed
+            self.console.alarmed = self._check_events
             if self._start is Start.RUNNING:
                 self.cont()
         except QemuFailure as error:
             self.settle(Deadline.after(2))
+            words = self.last_words()
             self.close()
-            raise QemuFailure(f"QEMU did not start: {self.last_words() or error.what}", where=self.side) from error
-        except DeadlineExpired:
+            raise QemuFailure(f"QEMU did not start: {words or error.what}", where=self.side) from error
+        except (DeadlineExpired, HostFailure):
             self.close()
             raise
         return self
@@ -140,7 +142,7 @@ class Machine:
 
     def look(self, deadline: Deadline) -> State:
         """Return the registers of every vCPU as the gdb stub shows them. The machine has to be stopped."""
-        with GdbStub(self.directory / "gdb", deadline, self.side) as stub:
+        with GdbStub(self.connect("gdb"), deadline, self.side) as stub:
             key = (
                 self.qemu.argv,
                 self.spec.machine,
@@ -166,6 +168,24 @@ class Machine:
     def dismiss(self) -> None:
         """Tell the process to end, without waiting for it: it is reaped by `close`."""
         self.execute("quit")
+
+    def connect(self, name: str) -> socket.socket:
+        """Connect to one of its sockets: `console`, `gdb` or a virtio-serial port's name. Raises HostFailure, QemuFailure."""
+        try:
+            return self.host.connect(self.place / name)
+        except HostFailure as error:
+            self.check_alive()
+            raise QemuFailure(f"its socket {name} cannot be reached: {error.what}", where=self.side) from error
+
+    def send_fd(self, name: str, fd: int) -> None:
+        """Hand a descriptor to QEMU under a name. Raises Unsupported where its host cannot carry one."""
+        if self.host is not self._workshop.desk:
+            raise Unsupported("descriptors cannot be handed to a QEMU on another host", where=self.host.name)
+        self.qmp.send_fd(name, fd, deadline=Deadline.after(COMMAND_SECONDS))
+
+    def on_close(self, callback: Callable[[], object]) -> None:
+        """Have something that was opened for this machine closed with it."""
+        self._open.callback(callback)
 
     def kill(self) -> None:
         """Kill the process at once (SIGKILL), as a fault."""
@@ -195,18 +215,15 @@ class Machine:
 
     def settle(self, deadline: Deadline) -> bool:
         """Give a process that seems to be going until the deadline to go, so that its last words are complete."""
-        try:
-            self.process.wait(deadline.remaining)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        return self.process.wait(deadline) is not None
 
     def wait_exit(self, deadline: Deadline) -> int:
         """Wait until the process is gone and return its exit status (negative: the signal's number)."""
         return self._hub.until(self.process.poll, deadline, f"{self.side} to exit")
 
     def check_alive(self) -> None:
-        """Raise QemuFailure with the exit status and QEMU's last words if the process is gone."""
+        """Raise QemuFailure with the exit status and QEMU's last words if the process is gone, HostFailure if its host is."""
+        self.host.check()
         if (how := self.ending()) is None:
             return
         words = self.last_words()
@@ -225,7 +242,8 @@ class Machine:
         self.check_alive()
 
     def _check_events(self) -> None:
-        """Raise GuestFailure when an event says that the guest will not go on."""
+        """Raise GuestFailure when an event says that the guest will not go on, HostFailure when its host is lost."""
+        self.host.check()
         for event in self.qmp.events:
             if event.name in _FATAL_EVENTS:
                 raise GuestFailure(f"QEMU reports {event}", where=self.side)
@@ -240,25 +258,12 @@ class Machine:
 
     def close(self) -> None:
         """Kill the process if it runs, reap it, and close every connection. May be called twice."""
-        if self.process.poll() is None:
+        with suppress(HostFailure):  # lost, and the process with it
             self.process.kill()
-        self.process.wait()
-        self._unwatch_exit()
-        self.console.close()
-        self.qmp.close()
-
-    def _watch_exit(self) -> None:
-        """Wake all waiters when the process ends, through a pidfd (pidfd_open(2))."""
-        self._exit_watched = os.pidfd_open(self.process.pid)
-        self._hub.post(self._hub.loop.add_reader, self._exit_watched, self._exited)
+            self.process.wait(Deadline.after(COMMAND_SECONDS))
+        self._open.close()
+        self.process.close()
 
     def _exited(self) -> None:
-        if self._exit_watched is not None:
-            self._hub.loop.remove_reader(self._exit_watched)
-            os.close(self._exit_watched)
-            self._exit_watched = None
-            self.timeline.add(self.side, "exit", "the process is gone")
+        self.timeline.add(self.side, "exit", "the process is gone")
         self._hub.heard()
-
-    def _unwatch_exit(self) -> None:
-        self._hub.call(self._exited)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import PurePath
 
 
 class Start(StrEnum):
@@ -22,11 +22,24 @@ class Start(StrEnum):
 
 
 @dataclass(frozen=True)
+class MemoryFile:
+    """A file that is the machine's memory: written through (`private` False), or mapped copy-on-write and left as it is.
+
+    With migration's capability x-ignore-shared, a state saved beside a written one and a machine that maps it privately make
+    a template that many machines start from (docs/devel/migration in QEMU's tree).
+    """
+
+    path: PurePath
+    private: bool
+
+
+@dataclass(frozen=True)
 class MachineSpec:
     """One arm64 `virt` machine. Sizes in MiB."""
 
-    kernel: Path
+    kernel: PurePath
     append: str = ""
+    initrd: PurePath | None = None
     cpu: str = "max"
     vcpus: int = 1
     # The payloads need less; QEMU's device tree lies at 128 MiB or in the upper half of smaller memories.
@@ -36,15 +49,19 @@ class MachineSpec:
     accel: str = "tcg"
     gic_version: int = 3
     machine: str = "virt"
+    memory_file: MemoryFile | None = None
+    # Names of virtio-serial ports; each is a Unix socket in the machine's private directory.
+    ports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """How one process is reached: inherited descriptors for QMP and console, a private socket path for gdb."""
+    """How one process is reached. All paths are on its host."""
 
-    qmp_fd: int
-    console_fd: int
-    gdb_path: Path
+    # The chardev backend of its standard input and output, which carry QMP: a socket where it is one, else `stdio`.
+    qmp: str
+    # Private; the sockets `console`, `gdb` and one for each virtio-serial port are made in it.
+    directory: PurePath
     start: Start = Start.RUNNING
 
 
@@ -57,6 +74,8 @@ def arguments(spec: MachineSpec, wiring: Wiring) -> list[str]:
     options = [spec.machine, f"gic-version={spec.gic_version}"]
     if spec.el2:
         options.append("virtualization=on")
+    if spec.memory_file:
+        options.append("memory-backend=ram")
     # fmt: off
     argv = [
         # No default devices: the default NIC wants a ROM file that distributions package apart.
@@ -68,14 +87,26 @@ def arguments(spec: MachineSpec, wiring: Wiring) -> list[str]:
         "-m", f"{spec.memory_mib}M",
         "-kernel", str(spec.kernel),
         "-append", spec.append,
-        "-chardev", f"socket,id=console,fd={wiring.console_fd}",
+        # Before QMP: once QEMU has greeted us, whoever connects to these is heard.
+        *_socket("console", wiring),
         "-serial", "chardev:console",
-        "-chardev", f"socket,id=qmp,fd={wiring.qmp_fd}",
-        "-qmp", "chardev:qmp",
-        "-gdb", f"unix:{wiring.gdb_path},server=on,wait=off",
+        "-gdb", f"unix:{wiring.directory / 'gdb'},server=on,wait=off",
         "-S",
     ]
     # fmt: on
+    if spec.initrd:
+        argv += ["-initrd", str(spec.initrd)]
+    if spec.memory_file:
+        how = "share=off,readonly=on,rom=off" if spec.memory_file.private else "share=on"
+        argv += ["-object", f"memory-backend-file,id=ram,size={spec.memory_mib}M,mem-path={spec.memory_file.path},{how}"]
+    if spec.ports:
+        argv += ["-device", "virtio-serial-pci,romfile="]
+        for port in spec.ports:
+            argv += [*_socket(port, wiring), "-device", f"virtserialport,chardev={port},name={port}"]
     if wiring.start is Start.INCOMING:
         argv += ["-incoming", "defer"]
-    return argv
+    return [*argv, "-chardev", f"{wiring.qmp},id=qmp", "-qmp", "chardev:qmp"]
+
+
+def _socket(name: str, wiring: Wiring) -> list[str]:
+    return ["-chardev", f"socket,id={name},path={wiring.directory / name},server=on,wait=off"]

@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -130,21 +131,33 @@ def test_ctrl_c_reaches_the_harness_and_not_its_children() -> None:
         harness.close()
 
 
-def test_a_child_has_its_descriptors_and_variables_and_no_others(tmp_path: Path) -> None:
-    reading, writing = os.pipe()
+def test_a_child_has_its_socket_and_variables_and_no_other_descriptors(tmp_path: Path) -> None:
     other = os.open(tmp_path, os.O_RDONLY)
+    os.set_inheritable(other, True)
     with LocalHost() as host:
-        command = f'{{ echo "$WORD"; ls /proc/$$/fd; }} >/proc/self/fd/{writing}; echo bad news >&2'
-        child = host.spawn(["sh", "-c", command], env={"WORD": "hello"}, stderr=tmp_path / "log", pass_fds=[writing])
-        os.close(writing)
-        with os.fdopen(reading) as said:
-            words = said.read().split()
-        assert child.wait(10) == 0
-    assert words[0] == "hello"
-    assert {"0", "1", "2", str(writing)} <= set(words[1:])
-    assert str(other) not in words[1:]
+        command = 'echo "$WORD"; for fd in /proc/$$/fd/*; do readlink -- "$fd"; done; echo bad news >&2'
+        child = host.spawn(["sh", "-c", command], env={"WORD": "hello"}, stderr=tmp_path / "log")
+        with child.stdio.makefile() as said:
+            word, *files = said.read().splitlines()
+        assert child.wait(Deadline.after(10)) == 0
+        child.close()
     os.close(other)
+    assert word == "hello"
+    assert files[0] == files[1] and files[0].startswith("socket:")
+    assert files[2] == str(tmp_path / "log")
+    assert str(tmp_path) not in files
     assert (tmp_path / "log").read_text() == "bad news\n"
+
+
+def test_descriptors_travel_over_a_childs_socket(tmp_path: Path) -> None:
+    """QMP's getfd needs them (unix(7), SCM_RIGHTS)."""
+    takes = "import os, socket; s = socket.socket(fileno=0); os.write(socket.recv_fds(s, 1, 1)[1][0], b'got it')"
+    with LocalHost() as host, (tmp_path / "file").open("wb") as file:
+        child = host.spawn([sys.executable, "-c", takes], env={}, stderr=tmp_path / "log")
+        socket.send_fds(child.stdio, [b"x"], [file.fileno()])
+        assert child.wait(Deadline.after(20)) == 0
+        child.close()
+    assert (tmp_path / "file").read_text() == "got it"
 
 
 def test_without_setpriv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,3 +173,10 @@ def test_a_runtime_directory_with_a_long_path_is_not_used(tmp_path: Path, monkey
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
     with LocalHost() as host:
         assert long not in host.root.parents
+
+
+def test_without_setpriv_nothing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalHost() as host:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(MissingError, match="install util-linux"):
+            host.run(["true"], Deadline.after(10))

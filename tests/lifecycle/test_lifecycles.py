@@ -50,7 +50,7 @@ def test_each_says_what_it_is(each: Lifecycle) -> None:
 
 
 @pytest.mark.parametrize("each", LIFECYCLES.values(), ids=LIFECYCLES)
-def test_the_guest_goes_on(each: Lifecycle, shared: Workshop, tmp_path: Path) -> None:
+def test_the_guest_goes_on(each: Lifecycle, shared: Workshop) -> None:
     spec = MachineSpec(guests.path("timers"), " ".join(f"{k}={v}" for k, v in ARGUMENTS.items()), cpu="cortex-a57")
     qemu = assets_qemu.resolve()
     if qemu.version[:2] < each.since:
@@ -66,7 +66,7 @@ def test_the_guest_goes_on(each: Lifecycle, shared: Workshop, tmp_path: Path) ->
     try:
         guest = Guest("timers", ARGUMENTS, start("source", Start.RUNNING))
         guest.reach_now()
-        passage = Passage(start, tmp_path)
+        passage = Passage(start)
         machine = each.run(passage, guest.machine)
         if each.restarts:
             guest.restart()
@@ -84,15 +84,15 @@ def test_the_guest_goes_on(each: Lifecycle, shared: Workshop, tmp_path: Path) ->
         comparison = compare(pair.before, pair.after, (*RUNNING, *RULES) if pair.ran else RULES)
         assert comparison.same, comparison.sentence()
         assert comparison.compared > 150
-    assert all(machine.process.returncode is not None for machine in machines)
+    assert all(machine.process.poll() is not None for machine in machines)
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
 def test_nothing_is_left(shared: Workshop) -> None:
     """After all of the above: no socket in a machine's directory, and no directory once the host is left."""
-    left = [path for path in shared.host.root.rglob("*") if path.is_socket()]
+    left = [path for path in shared.desk.root.rglob("*") if path.is_socket()]
     assert left == []
     with workshop() as own:
         own.host.directory("source")
-        root = own.host.root
+        root = own.desk.root
     assert not root.exists()

@@ -29,7 +29,7 @@ WHERE = "timers: cnthp armed at EL2 with E2H=1 on max with 2 vCPUs through file"
 
 
 def judged(error: BaseException | None) -> Case:
-    return conclude("t.py::t[x]", "timers", PARAMS, error, seconds=0.123456, compared=Compared(5, 1))
+    return conclude("t.py::t[x]", "timers", "tcg", PARAMS, error, seconds=0.123456, compared=Compared(5, 1))
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,11 @@ class FakeQemu:
         self.begun = self.incoming
         self.status = "none"
         self.selector = selectors.DefaultSelector()
-        chardevs = dict(part for word in argv if word.startswith("socket,id=") for part in [_chardev(word)])
-        self.qmp = socket.socket(fileno=chardevs["qmp"])
-        self.console = socket.socket(fileno=chardevs["console"])
-        self.stub = socket.socket(socket.AF_UNIX)
-        self.stub.bind(words(argv, "-gdb").split(",")[0].removeprefix("unix:"))
-        self.stub.listen()
+        self.qmp = socket.socket(fileno=0)
+        console = next(word for word in argv if word.startswith("socket,id=console,"))
+        self.terminal = _listening(next(part.removeprefix("path=") for part in console.split(",") if part.startswith("path=")))
+        self.console: socket.socket | None = None
+        self.stub = _listening(words(argv, "-gdb").split(",")[0].removeprefix("unix:"))
 
     def run(self) -> None:
         """Serve until somebody ends it."""
@@ -64,7 +63,7 @@ class FakeQemu:
         if self.fault != "mute":
             self.send({"QMP": {"version": VERSION, "capabilities": []}})
         self.watch(self.qmp, self.hear_qmp)
-        self.watch(self.console, self.hear_console)
+        self.watch(self.terminal, self.accept_console)
         self.watch(self.stub, self.accept_gdb)
         while True:
             for key, _ in self.selector.select():
@@ -78,9 +77,19 @@ class FakeQemu:
         """Let the guest say its first words, once."""
         if self.running and not self.begun:
             self.begun = True
+            if self.console is None:  # it is knocking: `cont` was read first
+                self.accept_console(self.terminal)
+            assert self.console is not None
             self.console.sendall(BEGINNINGS[self.says].encode())
             if self.says == "skip":
                 sys.exit(0)
+
+    def accept_console(self, sock: socket.socket) -> None:
+        """Take the one who reads the console."""
+        if self.console is not None:
+            return
+        self.console, _ = sock.accept()
+        self.watch(self.console, self.hear_console)
 
     def hear_console(self, sock: socket.socket) -> None:
         """Be the guest: `g` and `e` end it."""
@@ -262,9 +271,11 @@ class FakeQemu:
         self.event("MIGRATION", status=status)
 
 
-def _chardev(word: str) -> tuple[str, int]:
-    parts = dict(part.split("=") for part in word.split(",")[1:])
-    return parts["id"], int(parts["fd"])
+def _listening(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(path)
+    sock.listen()
+    return sock
 
 
 def _error(text: str, command: dict[str, Any]) -> dict[str, Any]:

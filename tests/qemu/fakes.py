@@ -61,7 +61,7 @@ class Starter:
 def workshop() -> Iterator[Workshop]:
     """Make what machines share, and take it down."""
     with Hub() as hub, LocalHost() as host:
-        yield Workshop(host, hub, TargetCache())
+        yield Workshop(host, host, hub, TargetCache())
 
 
 @contextmanager

@@ -137,16 +137,16 @@ def test_a_stream_that_cannot_be_loaded(fake: Starter, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pause", "file", "live-unix", "ping-pong", "twice"])
-def test_lifecycles_over_the_fake_compare_what_they_saw(fake: Starter, tmp_path: Path, name: str) -> None:
-    passage = Passage(lambda side, start: fake("", side=side, start=start), tmp_path)
+def test_lifecycles_over_the_fake_compare_what_they_saw(fake: Starter, name: str) -> None:
+    passage = Passage(lambda side, start: fake("", side=side, start=start))
     machine = LIFECYCLES[name].run(passage, fake())
     assert machine.status() == "running"
     assert passage.pairs
     assert all(pair.before.registers == pair.after.registers for pair in passage.pairs)
 
 
-def test_a_changed_register_is_in_the_pair(fake: Starter, tmp_path: Path) -> None:
-    passage = Passage(lambda side, start: fake("fault=register", side=side, start=start), tmp_path)
+def test_a_changed_register_is_in_the_pair(fake: Starter) -> None:
+    passage = Passage(lambda side, start: fake("fault=register", side=side, start=start))
     LIFECYCLES["file"].run(passage, fake("fault=register"))
     (pair,) = passage.pairs
     assert (pair.before.registers["cpu0/X1"], pair.after.registers["cpu0/X1"]) == (0x1234, 0xBEEF)

@@ -76,7 +76,7 @@ def caught(trial: Trial, error: type[Failure], pattern: str) -> Iterator[None]:
     with pytest.raises(HarnessError) as raised:
         yield
     assert type(raised.value) is error, raised.value
-    case = conclude("sabotage", "sabotage", _described(trial), raised.value, seconds=0, compared=Compared())
+    case = conclude("sabotage", "sabotage", "tcg", _described(trial), raised.value, seconds=0, compared=Compared())
     assert case.verdict is Verdict.FAIL
     assert case.suspect is not None and f"suspect {case.suspect}" in case.message
     raised.match(pattern)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +11,7 @@ from harness.deadline import Deadline
 from harness.errors import QemuFailure
 from harness.lifecycle import LIFECYCLES
 from harness.lifecycle.passage import Passage
+from harness.lifecycle.passage import Saved as Written
 from harness.plugin.trial import Bench
 from harness.state.edit import cut
 from harness.state.stream import Stream, StreamError, decode
@@ -27,7 +27,6 @@ class Saved:
     """A guest's stream, and a case in which other machines can load it."""
 
     trial: SabotagedTrial
-    directory: Path
     data: bytes
     stream: Stream
 
@@ -43,13 +42,13 @@ class Saved:
 
     def loaded(self, offset: int) -> Passage:
         """Load the first `offset` bytes into a new machine, and compare the stream with what that saves again."""
-        path = self.directory / "cut"
-        path.write_bytes(cut(self.data, offset) if offset < len(self.data) else self.data)
-        passage = Passage(self.trial._start, self.directory, compare_streams=True, deadline=Deadline.after(SOON_SECONDS))
+        passage = Passage(self.trial._start, compare_streams=True, deadline=Deadline.after(SOON_SECONDS))
         destination = passage.twin()
+        stream = Written(destination, "cut")
+        (destination.directory / stream.name).write_bytes(cut(self.data, offset) if offset < len(self.data) else self.data)
         try:
-            passage.load(destination, path)
-            passage.compare_stream(path, destination)
+            passage.load(destination, stream.path)
+            passage.compare_stream(stream, destination)
         finally:
             destination.close()
         return passage
@@ -63,9 +62,8 @@ def saved(bench: Bench) -> Iterator[Saved]:
     try:
         source = start(trial, "timers").machine
         source.stop()
-        directory = bench.workshop.host.directory("cuts")
-        stream = Passage(trial._start, directory).save(source)
-        yield Saved(trial, directory, stream.read_bytes(), decode(stream))
+        stream = Passage(trial._start).save(source).here()
+        yield Saved(trial, stream.read_bytes(), decode(stream))
     finally:
         trial.close()
 

@@ -53,7 +53,7 @@ def _through_file(passage: Passage, machine: Machine, *, kill: str) -> Machine:
     restored = passage.twin()
     if kill == "before":
         restored.kill()
-    passage.load(restored, stream)
+    passage.load(restored, stream.path)
     passage.compare(before, passage.look(restored))
     if kill == "after":
         restored.kill()
@@ -68,7 +68,7 @@ def _live(passage: Passage, machine: Machine, *, kill: str) -> Machine:
     for side in (machine, destination):
         migration.enable(side, "return-path")
     migration.set_parameters(machine, max_bandwidth=_TRICKLE)
-    uri = f"unix:{passage.file('stream.sock')}"
+    uri = f"unix:{destination.place / 'migration'}"
     migration.receive(destination, uri)
     migration.send(machine, uri)
     for side in (machine, destination):

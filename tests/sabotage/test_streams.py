@@ -38,8 +38,8 @@ def led(new_trial: NewTrial, edit: Edit, payload: str, **asked: object) -> tuple
         before = passage.look(machine)
         saved = passage.save(machine)
         machine.dismiss()
-        edited = passage.file("edited")
-        edited.write_bytes(edit(saved.read_bytes(), trial.guests[0]))
+        edited = machine.directory / "edited"
+        edited.write_bytes(edit(saved.here().read_bytes(), trial.guests[0]))
         restored = passage.twin()
         passage.load(restored, edited)
         passage.compare(before, passage.look(restored))

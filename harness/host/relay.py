@@ -1,0 +1,73 @@
+"""A stream from a Unix socket of one host to a Unix socket of another, through this computer.
+
+For a QEMU that migrates its guest to another host: it connects to a socket in its own private directory, and no port is
+opened anywhere. One connection; the relay ends with it.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path, PurePath
+
+from harness.deadline import Deadline
+from harness.errors import HostFailure
+from harness.host.protocol import Host
+
+# Runs on the first host: a socket at the path given; what comes there goes to standard output, and the reverse.
+_LISTENER = """\
+import os, socket, sys, threading
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen(1)
+os.write(1, b"!")
+connection = listener.accept()[0]
+def inward():
+    while data := os.read(0, 1 << 16):
+        connection.sendall(data)
+    connection.shutdown(socket.SHUT_WR)
+threading.Thread(target=inward, daemon=True).start()
+while data := connection.recv(1 << 16):
+    while data:
+        data = data[os.write(1, data):]
+"""
+_SECONDS = 20.0
+
+
+class Relay:
+    """A relay from `path` on `near` to the listening socket `target` on `far`. Raises HostFailure if either is out of reach."""
+
+    def __init__(self, near: Host, path: PurePath, far: Host, target: PurePath, log: Path) -> None:
+        self.path = path
+        self._process = near.spawn(["python3", "-c", _LISTENER, str(path)], env={}, stderr=log)
+        ours = self._process.stdio
+        ours.settimeout(Deadline.after(_SECONDS).remaining)
+        if ours.recv(1) != b"!":
+            words = log.read_text("utf-8", "replace").strip().splitlines()
+            self._process.close()
+            raise HostFailure(f"no relay could be started: {words[-1] if words else 'it said nothing'}", where=near.name)
+        ours.settimeout(None)
+        try:
+            self._far = far.connect(target)
+        except HostFailure:
+            self._process.close()
+            raise
+        for source, sink in ((ours, self._far), (self._far, ours)):
+            threading.Thread(target=_pump, args=(source, sink), name="harness-relay", daemon=True).start()
+
+    def close(self) -> None:
+        """End it, whatever is under way."""
+        for end in (self._far, self._process.stdio):
+            with suppress(OSError):  # the other side may have gone first
+                end.shutdown(socket.SHUT_RDWR)
+        self._far.close()
+        self._process.close()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    """Copy until the source ends, then say so to the sink. A broken stream is QEMU's to report, on both sides."""
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
