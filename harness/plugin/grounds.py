@@ -8,14 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from harness.assets.qemu import QemuBinary
 from harness.errors import HostFailure, Suspect
 from harness.qemu.machine import Workshop
 
-if TYPE_CHECKING:
-    from harness.host.kernel_log import KernelLog
+
+class KernelLog(Protocol):
+    """The log of a kernel under test, as far as it has come."""
+
+    def mark(self) -> int:
+        """Return where its end is now."""
+
+    def troubles(self, mark: int) -> list[str]:
+        """Return the lines after a mark that tell of a panic, oops, WARN, lockup, stall or KVM error."""
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,19 @@ import itertools
 import platform as this_computer
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from harness.assets import cache, probe
+from harness.assets import cache, doctor, probe
+from harness.assets import lab as lab_assets
 from harness.assets import qemu as assets_qemu
+from harness.assets.progress import NoProgress
 from harness.assets.qemu import QemuBinary
 from harness.deadline import Deadline
 from harness.errors import UsageError
-from harness.host import slots
+from harness.events import Timeline
+from harness.host import inventory, kernel_log, slots
 from harness.host.local import LocalHost
 from harness.host.protocol import Host
 from harness.plugin.grounds import Choice, Ground, Grounds
@@ -56,10 +60,8 @@ def check(option: Option) -> None:
     if name.startswith("ssh:"):
         _known(option, name)
     elif name == "lab":
-        from harness.assets import lab as lab_assets
-
         for choice in _choices(option):
-            lab_assets.resolve(choice.lab_kernel, choice.lab_modules, choice.lab_qemu)
+            _assets(choice)
     elif name not in ("tcg", "kvm"):
         raise UsageError(f"there is no platform {name}", where="--platform", remedy="use tcg, lab, kvm or ssh:NAME")
     if name != "lab":
@@ -82,6 +84,23 @@ def variants(option: Option) -> list[dict[str, str]]:
     }
     given = {name: values for name, values in named.items() if values}
     return [dict(zip(given, values, strict=True)) for values in itertools.product(*given.values())]
+
+
+def workers_that_fit(option: Option) -> int | None:
+    """Return how many workers can have their labs on this computer at once, None where no lab is wanted; at least one.
+
+    Raises UsageError where not even one fits.
+    """
+    if option("--platform") != "lab":
+        return None
+    each = max(len(set(_sides(option, variant))) for variant in variants(option))
+    fit = doctor.labs_that_fit() // each
+    if not fit:
+        plural = "s" if each > 1 else ""
+        raise UsageError(
+            f"no room for {each} lab{plural}", where="--platform lab", remedy="`harness doctor` says what a lab takes"
+        )
+    return fit
 
 
 @contextmanager
@@ -132,38 +151,57 @@ def _make(choice: Choice, opening: ExitStack, option: Option, shop: Workshop) ->
         return _on_kvm(shop, assets_qemu.resolve(choice.qemu), opening)
     if choice.platform == "lab":
         return _in_lab(choice, opening, shop)
-    from harness.host.ssh import SshHost
+    from harness.host.remote import remote_host
 
     known = _known(option, choice.platform)
-    host = opening.enter_context(SshHost.open(known))
-    return _on_kvm(replace(shop, host=host), _qemu_of(host, choice.qemu or known.qemu), opening)
+    host = opening.enter_context(remote_host(known))
+    qemu = choice.qemu or str(known.qemu or "qemu-system-aarch64")
+    return _on_kvm(replace(shop, host=host), _qemu_of(host, qemu), opening)
 
 
-def _known(option: Option, platform: str) -> Any:
-    from harness.host import inventory
-
-    return inventory.load(option("--hosts")).host(platform.removeprefix("ssh:"))
+def _known(option: Option, platform: str) -> inventory.RemoteHost:
+    path = Path(option("--hosts")) if option("--hosts") else inventory.location()
+    return inventory.find(platform.removeprefix("ssh:"), path)
 
 
 def _in_lab(choice: Choice, opening: ExitStack, shop: Workshop) -> Ground:
-    from harness.assets import lab as lab_assets
+    from harness.lab.boot import LabSpec
     from harness.lab.host import Lab
 
-    assets = lab_assets.resolve(choice.lab_kernel, choice.lab_modules, choice.lab_qemu)
-    opening.enter_context(slots.held(cache.root() / "slots", Lab.VCPUS, slots.capacity()))
-    lab = opening.enter_context(Lab(assets, shop, cpu=choice.lab_cpu or DEFAULT_CPU))
-    facts = {"lab kernel": assets.kernel_version, "lab CPU": choice.lab_cpu or DEFAULT_CPU}
-    return Ground(replace(shop, host=lab), assets.qemu_binary, "kvm", lab.kernel_log, facts)
+    assets = _assets(choice)
+    spec = LabSpec.of(assets, cpu=choice.lab_cpu or DEFAULT_CPU)
+    opening.enter_context(slots.held(cache.root() / "slots", spec.vcpus, slots.capacity()))
+    lab = opening.enter_context(Lab(spec, assets_qemu.resolve(), shop, Timeline(), NoProgress()))
+    facts = {"kernel": assets.kernel_version, "cpu": spec.cpu, "kvm": lab.kvm.mode}
+    return Ground(replace(shop, host=lab), assets.qemu, "kvm", lab.kernel_log, facts)
+
+
+def _assets(choice: Choice) -> lab_assets.LabAssets:
+    modules = Path(choice.lab_modules) if choice.lab_modules else None
+    return lab_assets.resolve(choice.lab_kernel, modules, choice.lab_qemu)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What a followed kernel log has said since it is followed."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def mark(self) -> int:
+        return len(self.lines)
+
+    def troubles(self, mark: int) -> list[str]:
+        return kernel_log.troubles(self.lines[mark:])
 
 
 def _on_kvm(shop: Workshop, qemu: QemuBinary, opening: ExitStack) -> Ground:
-    from harness.host.kernel_log import watched
-
     facts = shop.host.facts()
     if not facts.kvm:
         raise UsageError("there is no usable /dev/kvm", where=shop.host.name, remedy="load KVM, or let this user open it")
-    log = opening.enter_context(watched(shop.host))
-    return Ground(shop, qemu, "kvm", log, {"kernel": facts.kernel})
+    heard = _Heard()
+    following = kernel_log.watch_kernel_log(shop.host, heard.lines.append, shop.desk.directory("kernel-log") / "stderr.log")
+    opening.callback(following.close)
+    return Ground(shop, qemu, "kvm", heard, {"kernel": facts.kernel, "kvm": facts.kvm})
 
 
 def _qemu_of(host: Host, path: str) -> QemuBinary:

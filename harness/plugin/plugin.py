@@ -78,14 +78,34 @@ def pytest_configure(config: pytest.Config) -> None:
         _check_options(config)
 
 
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
+    """Have `-n auto` start no more workers than there is room for labs."""
+    workers = yield
+    try:
+        fit = platforms.workers_that_fit(config.getoption)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    return min(workers, fit) if fit else workers
+
+
 def _check_options(config: pytest.Config) -> None:
     """Refuse a mistake at once and in one line: a worker of pytest-xdist could only crash of it."""
     try:
         platforms.check(config.getoption)
+        _check_room(config)
         if config.getoption("--known-issues"):
             _known_issues(config)
     except (UsageError, MissingError) as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _check_room(config: pytest.Config) -> None:
+    """Refuse more workers than there is room for labs: they would wait for each other for ever."""
+    fit = platforms.workers_that_fit(config.getoption)
+    workers = config.getoption("numprocesses", None) or 1
+    if fit and workers > fit:
+        raise UsageError(f"there is room for the labs of {fit} workers only", where=f"-n {workers}", remedy="use -n auto")
 
 
 def _is_worker(config: pytest.Config) -> bool:
