@@ -50,18 +50,20 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
 
 
 def extract(
-    suite: Suite, packages: Sequence[str], target: Path, progress: Progress, *, log: Path
+    suite: Suite, packages: Sequence[str], target: Path, progress: Progress, *, log: Path, architecture: str | None = None
 ) -> tuple[tuple[str, ...], str | None]:
     """Unpack `packages` of `suite` with all they depend on into `target`, which must not exist or be empty.
 
-    Return the names, versions and architectures of what was unpacked as in `libc6_2.41-12_amd64`, and the mirror, or
-    None where it was mmdebstrap's own default. The mirror that this computer's apt uses comes first, as some networks
-    reach no other; the default follows. Raises MissingError with what apt said.
+    `architecture` is Debian's name for one (arm64); without it, that of this computer. Return the names, versions and
+    architectures of what was unpacked as in `libc6_2.41-12_amd64`, and the mirror, or None where it was mmdebstrap's own
+    default. The mirror that this computer's apt uses comes first, as some networks reach no other; the default follows.
+    Raises MissingError with what apt said.
     """
     own = system_mirror()
     for mirror in (own, None) if own else (None,):
+        words = argv(suite, packages, target, mirror, architecture)
         try:
-            command.run(argv(suite, packages, target, mirror), progress, log=log, remedy=_REMEDY, env=_environment())
+            command.run(words, progress, log=log, remedy=_REMEDY, env=_environment())
         except MissingError as error:
             if mirror is None:
                 raise
@@ -77,11 +79,15 @@ def extract(
     return tuple(names), mirror
 
 
-def argv(suite: Suite, packages: Sequence[str], target: Path, mirror: str | None) -> tuple[str, ...]:
+def argv(
+    suite: Suite, packages: Sequence[str], target: Path, mirror: str | None, architecture: str | None = None
+) -> tuple[str, ...]:
     """Return the mmdebstrap command line. Pure."""
     # The check warns of maintainer scripts that could run outside a chroot; the variant runs none.
     words = ["mmdebstrap", "--mode=chrootless", "--skip=check/chrootless", "--variant=extract"]
     words.append(f"--include={','.join(packages)}")
+    if architecture:
+        words.append(f"--architectures={architecture}")
     if suite.name != suite.base:
         # The overlay is on the same mirror, so its line is the base's line with another suite in it.
         derive = rf"s/^\(deb .*\) {suite.base} main$/\1 {suite.name} main/p"

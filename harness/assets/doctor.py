@@ -15,12 +15,17 @@ from pathlib import Path
 
 import psutil
 
-from harness.assets import cache, guests, qemu, system
+from harness.assets import cache, guests, lab, qemu, system
 from harness.errors import HarnessError
 
 _MACHINE_MEGABYTES = 200
 """What one small machine takes: 32 to 64 MiB of guest memory, and QEMU itself."""
-_CACHE_MEGABYTES = 500
+LAB_MEMORY_MIB = 2048
+LAB_VCPUS = 2
+VCPUS_PER_CORE = 2
+_LAB_OVERHEAD_MEGABYTES = 400
+"""An allowance for QEMU itself and the code that it translates."""
+_CACHE_MEGABYTES = 1200
 _USERFAULTFD = {"x86_64": 323, "aarch64": 282}
 """Number of userfaultfd(2), from the kernel's system call tables."""
 
@@ -51,12 +56,24 @@ def examine() -> tuple[Finding, ...]:
         _workers(),
         _qemu(),
         _guests(),
+        *_lab(),
         *(_tool(tool) for tool in tools),
         _kvm(),
         _postcopy(),
         _size(),
+        _labs(),
         _disk(),
     )
+
+
+def labs_that_fit(memory_mib: int = LAB_MEMORY_MIB, vcpus: int = LAB_VCPUS) -> int:
+    """Return how many labs this computer can run at once.
+
+    Each wants its memory and what QEMU takes itself, out of what is free now; and a core for every two vCPUs, as slots do.
+    """
+    each = memory_mib * 1_048_576 + _LAB_OVERHEAD_MEGABYTES * 1_000_000
+    cores = len(os.sched_getaffinity(0)) * VCPUS_PER_CORE // vcpus
+    return min(cores, psutil.virtual_memory().available // each)
 
 
 def _from(subject: str, look: Callable[[], str], cost: str) -> Finding:
@@ -83,6 +100,31 @@ def _qemu() -> Finding:
 
 def _guests() -> Finding:
     return _from("guests", lambda: str(guests.find().directory), "no scenario can run")
+
+
+def _lab() -> tuple[Finding, ...]:
+    """Say what a lab would be made of, when nothing else is asked for."""
+    cost = "no platform lab"
+    try:
+        assets = lab.resolve()
+    except HarnessError as error:
+        return (Finding("lab", Health.MISSING, str(error), cost),)
+    size = assets.initramfs.stat().st_size // 1_000_000
+    return (
+        Finding("lab kernel", Health.OK, f"{assets.kernel_version}, {assets.kernel}"),
+        Finding("lab QEMU", Health.OK, f"{assets.qemu.version_text}, origin: {assets.qemu.origin}"),
+        Finding("lab initramfs", Health.OK, f"{size} MB, {assets.initramfs}"),
+    )
+
+
+def _labs() -> Finding:
+    rule = f"{LAB_VCPUS} vCPUs ({VCPUS_PER_CORE} to a core) and {LAB_MEMORY_MIB + _LAB_OVERHEAD_MEGABYTES} MB each"
+    fit = labs_that_fit()
+    found = f"{fit} at once: {rule}"
+    if fit == 0:
+        return Finding("labs", Health.LIMITED, found, "no platform lab: free some memory")
+    cost = "" if fit > 1 else "one at a time: no migration between two labs"
+    return Finding("labs", Health.OK if fit > 1 else Health.LIMITED, found, cost)
 
 
 def _tool(tool: system.Tool) -> Finding:
@@ -136,5 +178,5 @@ def _disk() -> Finding:
     if not os.access(there, os.W_OK):
         return Finding("cache", Health.MISSING, f"{there} cannot be written", "nothing can be set up; set HARNESS_CACHE")
     if free < _CACHE_MEGABYTES:
-        return Finding("cache", Health.LIMITED, found, f"getting a QEMU needs {_CACHE_MEGABYTES} MB; set HARNESS_CACHE")
+        return Finding("cache", Health.LIMITED, found, f"set-up needs {_CACHE_MEGABYTES} MB; set HARNESS_CACHE")
     return Finding("cache", Health.OK, found)

@@ -22,16 +22,29 @@ class Progress(Protocol):
         """Say what the step is doing right now; may be dropped."""
 
 
+class NoProgress:
+    """Nobody is told."""
+
+    def step(self, text: str) -> None:
+        """Drop it."""
+
+    def detail(self, text: str) -> None:
+        """Drop it."""
+
+
 @dataclass
 class PlainProgress:
     """One line per step with the seconds since the start, for log files. Details stay in the logs of the steps."""
 
     _began: float = field(default_factory=time.monotonic)
+    # Where standard output belongs to somebody else.
+    to_stderr: bool = False
 
     def step(self, text: str) -> None:
         """Print the step."""
-        sys.stdout.write(f"[{time.monotonic() - self._began:5.1f} s] {text}\n")
-        sys.stdout.flush()
+        out = sys.stderr if self.to_stderr else sys.stdout
+        out.write(f"[{time.monotonic() - self._began:5.1f} s] {text}\n")
+        out.flush()
 
     def detail(self, text: str) -> None:
         """Drop it."""

@@ -35,11 +35,11 @@ class Tool:
         return None
 
 
-MMDEBSTRAP = Tool(("mmdebstrap",), "mmdebstrap", "no private QEMU: only a QEMU that is installed, or --qemu PATH")
+MMDEBSTRAP = Tool(("mmdebstrap",), "mmdebstrap", "no private QEMU (only one that is installed, or --qemu PATH), no lab")
 KEYRING = Tool(
     ("/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"),
     "debian-archive-keyring",
-    "no private QEMU: the signatures of Debian packages cannot be checked",
+    "no private QEMU and no lab: the signatures of Debian packages cannot be checked",
 )
 MAKE = Tool(("make",), "make", "the guests cannot be built")
 SETPRIV = Tool(("setpriv",), "util-linux", "no machine can be started: nothing would end it if the harness were killed")

@@ -17,30 +17,29 @@ from harness.assets import cache
 from harness.errors import MissingError
 from tests.assets.conftest import Told
 
-# A set-up in a process of its own: it notes that it began to make, waits, then finishes.
+# A set-up in a process of its own: it notes that it began to make, waits until it may go on, then finishes.
 SET_UP = """
 import sys, time
 from pathlib import Path
 from harness.assets import cache
 from harness.assets.progress import PlainProgress
 
-asset, began, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+asset, began, go = map(Path, sys.argv[1:])
 
 def make(temporary):
     (temporary / "half").write_text("x")
     with began.open("a") as file:
         file.write("began\\n")
-    time.sleep(seconds)
+    while not go.exists():
+        time.sleep(0.01)
     return {"made": True}
 
 print(cache.produce(asset, make, PlainProgress(), megabytes=1))
 """
 
 
-def start(asset: Path, began: Path, seconds: float) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", SET_UP, str(asset), str(began), str(seconds)], stdout=subprocess.PIPE, text=True
-    )
+def start(asset: Path, began: Path, go: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", SET_UP, str(asset), str(began), str(go)], stdout=subprocess.PIPE, text=True)
 
 
 def wait_for(path: Path) -> None:
@@ -68,7 +67,7 @@ def test_an_asset_is_made_once(tmp_path: Path, told: Told) -> None:
 
 def test_a_set_up_killed_half_way_is_taken_up_by_the_next(tmp_path: Path, told: Told) -> None:
     asset, began = tmp_path / "place" / "asset", tmp_path / "began"
-    with start(asset, began, 60) as killed:
+    with start(asset, began, tmp_path / "never") as killed:
         wait_for(began)
         killed.send_signal(signal.SIGKILL)
     assert left_overs(asset.parent)
@@ -81,14 +80,14 @@ def test_a_set_up_killed_half_way_is_taken_up_by_the_next(tmp_path: Path, told: 
 
 
 def test_of_two_set_ups_at_once_one_works_and_one_waits(tmp_path: Path) -> None:
-    asset, began = tmp_path / "place" / "asset", tmp_path / "began"
-    with start(asset, began, 1) as first:
+    asset, began, go = tmp_path / "place" / "asset", tmp_path / "began", tmp_path / "go"
+    with start(asset, began, go) as first:
         wait_for(began)
-        with start(asset, began, 1) as second:
-            answers = (first.communicate()[0], second.communicate()[0])
-    assert answers[0] == "True\n"
-    assert "another set-up is at work on asset" in answers[1]
-    assert answers[1].endswith("False\n")
+        with start(asset, began, go) as second:
+            assert second.stdout is not None
+            assert "another set-up is at work on asset" in second.stdout.readline()
+            go.touch()
+            assert (first.communicate()[0], second.communicate()[0]) == ("True\n", "False\n")
     assert began.read_text() == "began\n"
     assert left_overs(asset.parent) == []
 

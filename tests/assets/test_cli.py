@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.assets import doctor, guests, setup
+from harness.assets import doctor, guests, lab, setup
 from harness.cli import main
 from harness.errors import MissingError
+from tests.assets import lab_samples
 from tests.assets.conftest import Programs, qemu_script
 
 HEAVY = ("rich", "pytest", "filelock", "psutil", "jinja2", "paramiko")
@@ -44,6 +45,8 @@ def test_a_set_up_with_nothing_to_do_says_nothing_and_loads_nothing_heavy(progra
     place = guests._place(guests.SOURCES)
     place.mkdir(parents=True)
     (place / "asset.json").write_text("{}")
+    lab_samples.set_up()
+    lab.resolve()
     code = (
         "import sys\nfrom harness.cli import main\nmain(['setup'], standalone_mode=False)\n"
         f"print([name for name in {HEAVY} if name in sys.modules])"
@@ -55,7 +58,7 @@ def test_a_set_up_with_nothing_to_do_says_nothing_and_loads_nothing_heavy(progra
 def test_the_doctor_says_what_each_lack_costs(programs: Programs) -> None:
     """Nothing has been set up and the PATH is bare: the doctor reports it instead of failing."""
     findings = {finding.subject: finding for finding in doctor.examine()}
-    for subject in ("QEMU", "guests", "mmdebstrap"):
+    for subject in ("QEMU", "guests", "lab", "mmdebstrap"):
         assert findings[subject].health is doctor.Health.MISSING
         assert findings[subject].cost
     assert findings["make"].health is doctor.Health.OK

@@ -26,6 +26,10 @@ def test_a_plain_suite_needs_neither() -> None:
     assert not any("Default-Release" in word or "setup-hook" in word for word in words)
 
 
+def test_another_architecture_is_asked_for() -> None:
+    assert "--architectures=arm64" in debian.argv(BACKPORTS, ["a"], Path("/t"), None, "arm64")
+
+
 @pytest.mark.parametrize("sources", ["deb http://m/debian trixie main\n", "deb [signed-by=/k.gpg] http://m trixie main\n"])
 def test_the_hook_derives_the_overlay_from_the_line_of_the_base(
     sources: str, tmp_path: Path, programs: Programs, told: Told

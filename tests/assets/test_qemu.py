@@ -9,6 +9,7 @@ import pytest
 
 from harness.assets import cache, guests, probe, qemu, setup
 from harness.errors import MissingError, UsageError
+from tests.assets import lab_samples
 from tests.assets.conftest import Programs, Told, qemu_script
 
 
@@ -80,7 +81,7 @@ def test_what_is_no_qemu_for_arm64_is_refused(script: str, says: str, programs: 
 
 
 def test_one_that_does_not_answer_is_not_waited_for(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_SECONDS", 0.2)
+    monkeypatch.setattr(probe, "SECONDS", 0.2)
     with pytest.raises(UsageError, match="did not answer as a QEMU"):
         qemu.resolve(str(programs.add("mine", "exec sleep 60")))
 
@@ -156,6 +157,7 @@ def test_pruning_keeps_what_this_set_up_needs(private: Path, told: Told, monkeyp
     payloads.mkdir(parents=True)
     other.mkdir()
     monkeypatch.setattr("harness.assets.guests.find", lambda: guests.Payloads(payloads))
-    setup.prune((), told)
+    lab_samples.set_up()
+    setup.prune(setup.Wanted(), told)
     assert private.is_dir() and payloads.is_dir()
     assert not other.exists() and not qemu.tree("sid").exists()
