@@ -193,7 +193,7 @@ class LocalProcess:
         self._process.wait()
         os.close(self._exit)
         self._exit = -1
-        self.stdio.close()
+        end_stream(self.stdio)
 
 
 def _start(
@@ -247,6 +247,13 @@ def _readable(fd: int, deadline: Deadline | None) -> None:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     poll.poll(None if deadline is None else math.ceil(deadline.remaining * 1000))
+
+
+def end_stream(stream: socket.socket) -> None:
+    """Close a stream so that whoever still reads it, in another thread or through a file made of it, hears its end."""
+    with suppress(OSError):  # the other side went first
+        stream.shutdown(socket.SHUT_RDWR)
+    stream.close()
 
 
 def die_with_parent() -> None:

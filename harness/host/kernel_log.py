@@ -1,0 +1,99 @@
+"""What a host's kernel says of its own health: which lines of its log are troubles, and how to follow the log.
+
+`troubles` is a function of lines, for a console as for /dev/kmsg. `watch_kernel_log` follows the log of a host that is up.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import Unsupported
+from harness.host.protocol import Host, Process
+
+# The words are the kernel's own: kernel/panic.c, kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, mm/oom_kill.c,
+# arch/arm64/kernel/traps.c, arch/arm64/mm/fault.c, arch/arm64/kvm/.
+_TROUBLES = (
+    r"Kernel panic - not syncing",
+    r"Internal error: ",  # Internal error: Oops: 0000000096000004 [#1] SMP
+    r"Unable to handle kernel ",
+    r"\bBUG: ",
+    r"kernel BUG at ",
+    r"\bWARNING: (CPU: \d|\S+:\d+ at )",  # WARNING: CPU: 1 PID: 7 at arch/...; since 6.18 WARNING: arch/...:12 at function
+    r"watchdog: .*lockup",
+    r"Watchdog detected hard LOCKUP",
+    r"\brcu: .*(detected (expedited )?stalls|self-detected stall|kthread starved)",
+    r"blocked for more than \d+ seconds",
+    r"Bad mode in ",
+    r"SError Interrupt on CPU",
+    r"Out of memory: Killed process",
+    # As process 1 KVM starts, and all is well but for these; as another it complains of what that VMM's guest did.
+    r"\bkvm \[1\]: .*\b(error|failed|panic|BUG)\b",
+    r"\bkvm \[(?!1\])\d+\]: ",
+)
+_TROUBLE = re.compile("|".join(f"(?:{words})" for words in _TROUBLES))
+
+
+def troubles(lines: Iterable[str]) -> list[str]:
+    """Return the lines that tell of a panic, oops, WARN, lockup, stall, OOM kill or KVM error, as they are."""
+    return [line for line in lines if _TROUBLE.search(line)]
+
+
+# The mark divides what was before from what is ours; $1 is the mark. Only root may write, and on most hosts read, the log.
+_FOLLOW = 'echo "$1" >/dev/kmsg && exec cat /dev/kmsg'
+_SECONDS = 30.0
+
+
+class KernelLog:
+    """The kernel log of a host from now on: each new line goes to `heard`, in a thread of its own."""
+
+    def __init__(self, process: Process, mark: str, heard: Callable[[str], None]) -> None:
+        self._process = process
+        self._mark = mark
+        self._heard = heard
+        self._marked = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="harness-kernel-log", daemon=True)
+        self._thread.start()
+
+    def begun(self, deadline: Deadline) -> bool:
+        """Wait until the mark is read, so that what comes later is surely heard; False where the reader ended first."""
+        while not self._marked.wait(min(0.05, deadline.remaining)):
+            if not self._thread.is_alive() or deadline.expired:
+                return self._marked.is_set()
+        return True
+
+    def close(self) -> None:
+        """Stop following."""
+        self._process.close()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        with self._process.stdio.makefile("r", encoding="utf-8", errors="replace", newline="\n") as records:
+            for record in records:
+                # "level,sequence,microseconds,flags;text"; a line that begins with a space adds to the one before
+                # (Documentation/ABI/testing/dev-kmsg).
+                head, semicolon, text = record.rstrip("\n").partition(";")
+                if record.startswith(" ") or not semicolon:
+                    continue
+                if not self._marked.is_set():
+                    if text == self._mark:
+                        self._marked.set()
+                    continue
+                self._heard(f"[{int(head.split(',')[2]) / 1e6:12.6f}] {text}")
+
+
+def watch_kernel_log(host: Host, heard: Callable[[str], None], stderr: Path) -> KernelLog:
+    """Follow a host's kernel log. Raises Unsupported where this user may not, HostFailure."""
+    mark = f"harness: listens from here ({uuid.uuid4().hex[:12]})"
+    process = host.spawn(["sh", "-c", _FOLLOW, "follow", mark], env={}, stderr=stderr)
+    log = KernelLog(process, mark, heard)
+    if not log.begun(Deadline.after(_SECONDS)):
+        log.close()
+        words = stderr.read_text("utf-8", "replace").strip().splitlines()
+        why = words[-1] if words else "/dev/kmsg gave nothing"
+        raise Unsupported(f"the kernel log cannot be followed: {why}", where=host.name, remedy="log in as root")
+    return log
