@@ -22,6 +22,7 @@ PYTHON_PACKAGES = ("python3-minimal",)
 """What the compiler of the modules is in, for this computer's architecture."""
 
 QEMU_HOME = "/opt/qemu"
+KERNEL = "boot/Image"
 QEMU = "usr/bin/qemu-system-aarch64"
 _LOADER = "ld-linux-aarch64.so.1"
 _INIT = Path(__file__).with_name("lab_init.sh")
@@ -145,14 +146,17 @@ def qemu_argv(tree: Path) -> tuple[str, ...]:
     return f"{QEMU_HOME}/lib/{_LOADER}", "--library-path", f"{QEMU_HOME}/lib", program
 
 
-def entries(base: Path, qemu: Path, modules: Path) -> list[Entry]:
-    """Return all that is in a lab's initramfs; `modules` holds NUMBER-NAME.ko, in the order in which they are loaded."""
+def entries(base: Path, qemu: Path, kernel: Path) -> list[Entry]:
+    """Return all that is in a lab's initramfs; the kernel's modules are NUMBER-NAME.ko, in the order in which they are loaded."""
+    modules = kernel / "modules"
     loaded = [f"/lib/modules/{path.name}" for path in sorted(modules.glob("*.ko"))]
     return [
         *initramfs.tree(base),
         *initramfs.tree(qemu / "bin", f"{QEMU_HOME[1:]}/bin/"),
         *initramfs.tree(qemu / "lib", f"{QEMU_HOME[1:]}/lib/"),
         *initramfs.tree(modules, "usr/lib/modules/"),
+        # A guest hypervisor boots it as well (harness/lab/linux.py).
+        initramfs.file(KERNEL, kernel / "Image"),
         *own_entries(qemu_argv(qemu), loaded),
     ]
 
