@@ -100,7 +100,7 @@ void acknowledge(unsigned intid)
 void now_due(enum role role)
 {
 	for (unsigned kind = SGI; kind < LPI; kind++)
-		if (wants((enum kind)kind))
+		if (plays((enum kind)kind, role))
 			line_of(cpu_index(), intid_of((enum kind)kind, cpu_index(), role))->due++;
 }
 
@@ -178,7 +178,7 @@ void delivery_begin(uint64_t settle_time_us, unsigned repeat)
 	settle_us = settle_time_us;
 	repeated = repeat;
 	for (unsigned intid = 0; intid < gic_lines(); intid++)
-		if (intid != SGI_WAKE && intid != UART_INTID)
+		if (intid != SGI_WAKE && intid != console_intid())
 			gic_set_handler(intid, on_irq);
 	gic_set_handler(FIRST_LPI, on_irq);
 	exception_set_hook(VECTOR_FIQ, on_fiq);

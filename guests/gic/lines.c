@@ -21,9 +21,17 @@ _Static_assert(ARRAY_SIZE(free_ppis) >= ROLES, "a PPI for each role");
 static struct line private_lines[GIC_VCPUS][FIRST_SPI], spis[MAX_INTID - FIRST_SPI];
 
 static unsigned chosen;
+static bool edge_acks;
 
 void kinds_choose(unsigned mask) { chosen = mask; }
+void acks_choose(bool edge_only) { edge_acks = edge_only; }
 bool wants(enum kind kind) { return chosen >> kind & 1; }
+
+/* A PPI's trigger need not be configurable (ICFGR1), so it takes no part where only edges may. */
+bool plays(enum kind kind, enum role role)
+{
+	return wants(kind) && !(edge_acks && kind == PPI && (role == ACKED || role == ACKED_PENDING));
+}
 
 enum kind kind_of(unsigned intid)
 {
@@ -64,7 +72,7 @@ static enum role role_of(unsigned intid, unsigned *cpu)
 	case PPI:
 		for (unsigned role = 0; role < ROLES; role++)
 			if (free_ppis[role] == intid)
-				return (enum role)role;
+				return plays(PPI, (enum role)role) ? (enum role)role : BACKGROUND;
 		return BACKGROUND;
 	case SPI:
 		*cpu = (intid - ROLE_SPIS) / 16;
@@ -110,7 +118,7 @@ void line_write(unsigned intid)
 		[ENABLE] = background ? bits & 1 : role != DISABLED,
 		[PRIORITY] = background ? (uint8_t)(0x90 + (bits >> 1) % 13 * 8) : priority_of(kind_of(intid), role),
 		[GROUP] = background ? bits >> 6 & 1 : role != MASKED_BY_GROUP,
-		[EDGE] = intid < 16 || (background ? bits >> 7 & 1 : (role & 1) == 0),
+		[EDGE] = intid < 16 || (background ? bits >> 7 & 1 : (role & 1) == 0 || (edge_acks && role == ACKED_PENDING)),
 		[ROUTE] = intid < FIRST_SPI ? 0 : (uint8_t)cpu,
 	};
 
@@ -176,6 +184,6 @@ void lines_for_each(void (*fn)(unsigned intid))
 	if (cpu_index() || !wants(SPI))
 		return;
 	for (unsigned intid = FIRST_SPI; intid < gic_lines(); intid++)
-		if (intid != UART_INTID)
+		if (intid != console_intid())
 			fn(intid);
 }

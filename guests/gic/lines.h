@@ -54,5 +54,11 @@ void line_compare(unsigned intid);	/* with what is remembered */
 void kinds_choose(unsigned mask);	/* bit n: enum kind n takes part; before all else */
 bool wants(enum kind kind);
 
+/* Only edge-triggered lines are acknowledged and kept (ACKED, ACKED_PENDING); before all else. */
+void acks_choose(bool edge_only);
+
+/* Whether a line of that kind has the role. */
+bool plays(enum kind kind, enum role role);
+
 /* Call fn for each line below 1020 of the kinds chosen: private ones of this vCPU, SPIs on vCPU 0. */
 void lines_for_each(void (*fn)(unsigned intid));

@@ -13,9 +13,10 @@ static const char *const sabotage_names[] = {
 	"none", "drop-pending", "drop-enable", "drop-priority", "twice", "lost", NULL,
 };
 static const char *const kinds_names[] = { "sgi", "ppi", "spi", "lpi", "all", NULL };	/* in the order of enum kind */
+static const char *const acks_names[] = { "all", "edge", NULL };
 
 static struct {
-	uint64_t kinds, settle_us, sabotage;
+	uint64_t kinds, acks, settle_us, sabotage;
 } arg = { .kinds = KINDS, .settle_us = 2000 };
 
 #define GICD_CTLR		(GICD_BASE + 0x0)
@@ -41,7 +42,7 @@ static void acknowledge_all(void)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(roles); i++)
 		for (unsigned kind = LPI; kind-- > SGI;)
-			if (wants((enum kind)kind))
+			if (plays((enum kind)kind, roles[i]))
 				acknowledge(intid_of((enum kind)kind, cpu_index(), roles[i]));
 }
 
@@ -51,7 +52,7 @@ static void complete_all(void)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(roles); i++)
 		for (unsigned kind = SGI; kind < LPI; kind++)
-			if (wants((enum kind)kind)) {
+			if (plays((enum kind)kind, roles[i])) {
 				write_sysreg(ICC_EOIR1_EL1, intid_of((enum kind)kind, cpu_index(), roles[i]));
 				isb();
 			}
@@ -85,7 +86,7 @@ static void make_pending(enum kind kind, unsigned cpu)
 
 		if (role == ACTIVE || role == ACTIVE_PENDING)
 			gic_set_active(intid);
-		if (role == ACKED || role == ACTIVE)
+		if (role == ACKED || role == ACTIVE || !plays(kind, (enum role)role))
 			continue;
 		if (kind == SGI && role == MASKED_BY_PRIORITY)
 			gic_send_sgi(intid, cpu);
@@ -135,17 +136,19 @@ static void compare(void *unused)
 /* What is due on a vCPU after the lifecycle, in all. */
 static unsigned due_of(enum kind kind)
 {
-	return kind == LPI ? LPI_ROLES : 7;	/* six roles, and ACKED once more; ACTIVE never */
+	if (!wants(kind))
+		return 0;
+	return kind == LPI ? LPI_ROLES : plays(kind, ACKED) ? 7 : 5;	/* six roles, and ACKED once more; ACTIVE never */
 }
 
 static void say_arranged(void)
 {
 	for (unsigned cpu = 0; cpu < vcpus; cpu++)
 		for (unsigned kind = 0; kind < KINDS; kind++) {
-			bool on = wants((enum kind)kind), lpi = kind == LPI;
+			bool on = wants((enum kind)kind), lpi = kind == LPI, acks = plays((enum kind)kind, ACKED);
 
 			say("arranged cpu=%u kind=%s pending=%u active=%u irqs=%u", cpu, kind_names[kind],
-			    on ? lpi ? LPI_ROLES - 1 : 6 : 0, on && !lpi ? 4 : 0, on ? due_of((enum kind)kind) : 0);
+			    on ? lpi ? LPI_ROLES - 1 : 5 + acks : 0, on && !lpi ? 2 + 2 * acks : 0, due_of((enum kind)kind));
 		}
 }
 
@@ -243,7 +246,7 @@ static void anew(void *unused)
 	for (unsigned kind = SGI; kind < LPI; kind++) {
 		unsigned intid = intid_of((enum kind)kind, cpu, ACKED);
 
-		if (!wants((enum kind)kind))
+		if (!plays((enum kind)kind, ACKED))
 			continue;
 		if (kind == SGI)
 			gic_send_sgi(intid, cpu);
@@ -309,12 +312,14 @@ static void check_machine(void)
 	if (arg.kinds == LPI && !gic_has_lpis())
 		skip("the machine has no ITS");
 	kinds_choose((arg.kinds == KINDS ? (1u << KINDS) - 1 : 1u << arg.kinds) & ~(gic_has_lpis() ? 0 : 1u << LPI));
+	acks_choose(arg.acks);
 }
 
 void guest_main(void)
 {
 	static const struct argument table[] = {
 		ARG_WORD("kinds", arg.kinds, kinds_names),
+		ARG_WORD("acks", arg.acks, acks_names),
 		ARG_NUMBER("settle_us", arg.settle_us, 0, 1000000),
 		ARG_WORD("sabotage", arg.sabotage, sabotage_names),
 	};

@@ -35,31 +35,38 @@ static bool parse_word(const char *const *words, const char *text, size_t length
 	return false;
 }
 
-static bool parse_words(const char *const *words, const char *text, uint64_t *set)
+static bool parse_words(const struct argument *argument, const char *text)
 {
-	for (*set = 0;; text++) {
+	uint64_t set = 0;
+
+	for (;; text++) {
 		size_t length = 0;
 		uint64_t index;
 
 		while (text[length] && text[length] != ',')
 			length++;
-		if (!parse_word(words, text, length, &index))
+		if (!parse_word(argument->words, text, length, &index))
 			return false;
-		*set |= 1UL << index;
+		if (argument->marks)
+			argument->marks[index] = true;
+		else
+			set |= 1UL << index;
 		text += length;
 		if (!*text)
-			return true;
+			break;
 	}
+	if (argument->value)
+		*argument->value = set;
+	return true;
 }
 
 static bool parse_value(const struct argument *argument, const char *text)
 {
 	uint64_t value;
 
-	if (argument->many) {
-		if (!parse_words(argument->words, text, &value))
-			return false;
-	} else if (argument->words) {
+	if (argument->many)
+		return parse_words(argument, text);
+	if (argument->words) {
 		if (!parse_word(argument->words, text, text_length(text), &value))
 			return false;
 	} else if (!parse_number(text, &value) || value < argument->low || value > argument->high) {

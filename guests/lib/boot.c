@@ -3,13 +3,13 @@
 
 #include <stddef.h>
 
+#include "console.h"
 #include "cpu.h"
 #include "guest.h"
 #include "machine.h"
 #include "mmu.h"
 #include "smp.h"
 #include "timer.h"
-#include "uart.h"
 
 #define CONTEXT_E2H		(1UL << 8)
 #define CPTR_E2H0		0x32ffUL	/* RES1 bits; FP and SIMD not trapped */
@@ -79,7 +79,7 @@ void boot_first(const void *dtb)
 		e2h_fault = "entered at EL1: there is no HCR_EL2.E2H to set";
 	mmu_build(e2h);
 	mmu_enable(e2h);
-	uart_init();
+	console_init();
 	guest_main();
 	finish();
 }

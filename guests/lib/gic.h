@@ -11,7 +11,7 @@
 #include "exception.h"
 
 /* A lower value is a higher priority. The wake-up interrupts preempt all others, so that they end a WFI in any handler. */
-#define PRIORITY_UART		0x20
+#define PRIORITY_CONSOLE	0x20
 #define PRIORITY_WAKE		0x40
 #define PRIORITY_DEFAULT	0x80
 

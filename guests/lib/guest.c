@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest.h"
 
-#include "uart.h"
 
 static bool has_pauth(void)
 {
@@ -21,15 +20,19 @@ static void say_hello(const char *name, bool gicv3)
 
 void guest_begin(const char *name, const struct argument *table, size_t count)
 {
-	static uint64_t e2h;	/* boot.c has acted on it already; here it is checked */
+	static uint64_t e2h, console, offset;	/* start-up has acted on them already; here they are checked */
 	const struct argument own[] = {
 		ARG_NUMBER("vcpus", vcpus, 1, MAX_VCPUS),
 		ARG_NUMBER("e2h", e2h, 0, 1),
+		ARG_WORD("console", console, console_names),
+		ARG_WORD("offset", offset, offset_names),
 	};
 	bool gicv3 = id_field(read_sysreg(id_aa64pfr0_el1), 24);
 
 	if (machine.fault)
 		panic("%s", machine.fault);
+	if (console_fault)
+		panic("%s", console_fault);
 	args_parse(own, ARRAY_SIZE(own), table, count);
 	say_hello(name, gicv3);
 	if (e2h_fault)
@@ -41,6 +44,6 @@ void guest_begin(const char *name, const struct argument *table, size_t count)
 	asm volatile("msr daifclr, #4");	/* a system error is a panic, not a secret */
 	gic_init();
 	gic_cpu_init();
-	uart_enable_wakeup();
+	console_enable_wakeup();
 	smp_start();
 }

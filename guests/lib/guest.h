@@ -6,6 +6,7 @@
 
 #include "args.h"
 #include "boot.h"
+#include "console.h"
 #include "cpu.h"
 #include "exception.h"
 #include "gic.h"

@@ -13,4 +13,6 @@
 #define GICR_STRIDE	0x20000UL
 #define UART_BASE	0x09000000UL
 #define UART_INTID	33
+#define VIRTIO_BASE	0x0a000000UL	/* bus virtio-mmio-bus.0 */
+#define VIRTIO_INTID	48
 #define RAM_BASE	0x40000000UL

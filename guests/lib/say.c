@@ -4,9 +4,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 
+#include "console.h"
 #include "cpu.h"
 #include "psci.h"
-#include "uart.h"
 
 static bool locked;
 static bool panicking[MAX_VCPUS];
@@ -14,7 +14,8 @@ static uint64_t checks, failed;		/* both under the lock */
 
 static bool mmu_is_on(void)
 {
-	return (at_el2() ? read_sysreg(sctlr_el2) : read_sysreg(sctlr_el1)) & 1;
+	/* With E2H=1 both names mean SCTLR_EL2, but at a virtual EL2 its own name is a trap. */
+	return (at_el2() && !e2h_set() ? read_sysreg(sctlr_el2) : read_sysreg(sctlr_el1)) & 1;
 }
 
 /* Take the lock with interrupts masked; returns DAIF from before. Exclusives need the MMU on; before, we are alone. */
@@ -36,7 +37,7 @@ static void unlock(uint64_t daif)
 static void put_text(const char *text)
 {
 	while (*text)
-		uart_put(*text++);
+		console_put(*text++);
 }
 
 static void put_number(uint64_t value, unsigned base)
@@ -49,13 +50,13 @@ static void put_number(uint64_t value, unsigned base)
 		value /= base;
 	} while (value);
 	while (count)
-		uart_put(digits[--count]);
+		console_put(digits[--count]);
 }
 
 static void put_signed(int64_t value)
 {
 	if (value < 0)
-		uart_put('-');
+		console_put('-');
 	put_number(value < 0 ? -(uint64_t)value : (uint64_t)value, 10);
 }
 
@@ -65,7 +66,7 @@ static void put_formatted(const char *format, va_list *list)
 		bool prefix = false, wide = false;
 
 		if (*format != '%') {
-			uart_put(*format);
+			console_put(*format);
 			continue;
 		}
 		for (format++; *format == '#' || *format == 'l'; format++) {
@@ -77,7 +78,7 @@ static void put_formatted(const char *format, va_list *list)
 			put_text(va_arg(*list, const char *));
 			break;
 		case 'c':
-			uart_put((char)va_arg(*list, int));
+			console_put((char)va_arg(*list, int));
 			break;
 		case 'd':
 			put_signed(wide ? va_arg(*list, int64_t) : va_arg(*list, int));
@@ -90,7 +91,7 @@ static void put_formatted(const char *format, va_list *list)
 			put_number(wide ? va_arg(*list, uint64_t) : va_arg(*list, unsigned), 16);
 			break;
 		case '%':
-			uart_put('%');
+			console_put('%');
 			break;
 		default:
 			panic("say.c does not know the format %%%c", *format);
@@ -104,7 +105,7 @@ static void put_line(const char *kind, const char *format, va_list *list)
 	put_text("@1 ");
 	put_text(kind);
 	put_formatted(format, list);
-	uart_put('\n');
+	console_put('\n');
 }
 
 void say(const char *format, ...)
@@ -132,7 +133,7 @@ bool check(bool holds, const char *format, ...)
 		va_start(list, format);
 		put_formatted(format, &list);
 		va_end(list);
-		uart_put('\n');
+		console_put('\n');
 	}
 	unlock(daif);
 	return holds;
@@ -184,7 +185,7 @@ static _Noreturn void panic_line(uint64_t elr, uint64_t esr, uint64_t far, const
 	put_number(far, 16);
 	put_text(" text=");
 	put_formatted(format, list);
-	uart_put('\n');
+	console_put('\n');
 	psci_system_off();
 }
 
@@ -209,9 +210,9 @@ static int next_byte(bool (*done)(void), void (*work)(void))
 {
 	int byte = -1;
 
-	while (work && !uart_received() && !(done && done()))
+	while (work && !console_received() && !(done && done()))
 		work();
-	wait_until((byte = uart_get()) >= 0 || (done && done()));
+	wait_until((byte = console_get()) >= 0 || (done && done()));
 	return byte;
 }
 

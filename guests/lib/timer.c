@@ -79,6 +79,15 @@ const char *timer_missing(enum timer timer)
 	return NULL;
 }
 
+const char *const offset_names[] = { "far", "none", NULL };
+
+uint64_t far_offset(uint64_t far)
+{
+	const char *asked = machine_bootarg("offset");	/* anything but the two words is a panic in args_parse() */
+
+	return asked && asked[0] == 'n' ? 0 : far;
+}
+
 uint64_t timer_counter(enum timer timer)
 {
 	isb();

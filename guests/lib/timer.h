@@ -29,8 +29,15 @@ void timer_write(enum timer timer, enum timer_register which, uint64_t value);
  */
 uint64_t timer_counter(enum timer timer);
 
-/* What start-up writes to CNTVOFF_EL2: far behind, so that a lost offset makes the virtual counter jump back. */
-#define VIRTUAL_OFFSET	(-0x0000012345678000UL)
+/*
+ * CNTVOFF_EL2. With `offset=far`, the default, it is so far behind that a lost one makes the virtual counter jump back; with
+ * `offset=none` it is 0 always. far_offset() returns `far` or 0.
+ */
+extern const char *const offset_names[];
+uint64_t far_offset(uint64_t far);
+
+/* What start-up writes. */
+#define VIRTUAL_OFFSET	far_offset(-0x0000012345678000UL)
 
 /* A counter for delays, its frequency in Hz, ticks for a time, and a busy wait with interrupts as they are. */
 uint64_t counter_now(void);

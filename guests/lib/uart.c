@@ -3,7 +3,6 @@
 #include "uart.h"
 
 #include "cpu.h"
-#include "gic.h"
 
 #define UARTDR		(UART_BASE + 0x00)
 #define UARTFR		(UART_BASE + 0x18)
@@ -14,10 +13,6 @@
 #define LCR_WLEN_8	(3u << 5)	/* FIFOs off: one byte is enough to raise the receive interrupt */
 #define CR_ENABLE	0x301u		/* UARTEN, TXE, RXE */
 #define INT_RX		(1u << 4)
-
-/* A ring between the interrupt handler and uart_get(), both on vCPU 0 with interrupts masked. */
-static unsigned char received[64];
-static unsigned head, tail;
 
 void uart_init(void)
 {
@@ -33,35 +28,12 @@ void uart_put(char c)
 	write32(UARTDR, (unsigned char)c);
 }
 
-static void drain(void)
+void uart_enable_receive(void)
 {
-	while (head - tail < sizeof(received) && !(read32(UARTFR) & FR_RXFE))
-		received[head++ % sizeof(received)] = (unsigned char)read32(UARTDR);
-}
-
-static void on_receive(unsigned intid, struct frame *frame)
-{
-	(void)intid;
-	(void)frame;
-	drain();
-}
-
-void uart_enable_wakeup(void)
-{
-	gic_set_handler(UART_INTID, on_receive);
-	gic_set_priority(UART_INTID, PRIORITY_UART);
-	gic_set_route(UART_INTID, 0);
-	gic_enable(UART_INTID);
 	write32(UARTIMSC, INT_RX);
 }
 
-int uart_get(void)
+int uart_take(void)
 {
-	drain();
-	return head == tail ? -1 : received[tail++ % sizeof(received)];
-}
-
-bool uart_received(void)
-{
-	return load(head) != load(tail);
+	return read32(UARTFR) & FR_RXFE ? -1 : (int)(read32(UARTDR) & 0xff);
 }

@@ -4,7 +4,7 @@
  * register, and has a timer of its own ticking. The machine is interrupted while L2 is in the instant. README.md has the
  * details.
  */
-#include "uart.h"
+#include "console.h"
 #include "world.h"
 
 enum own_timer { NO_TIMER, OWN_CNTHP, OWN_CNTHV };
@@ -295,7 +295,7 @@ static void serve_console(void)
 	static uint64_t came;	/* when all had come; 0 before */
 	int byte;
 
-	while ((byte = uart_get()) >= 0) {
+	while ((byte = console_get()) >= 0) {
 		if (!load(asked) ? byte != 'g' : byte != '?' && byte != 'e')
 			panic("did not expect the byte 0x%x", (unsigned)byte);
 		store(finished, byte == 'e');

@@ -19,7 +19,7 @@
 #define WALKS		((64 - ADDRESS_BITS) | 1UL << 8 | 1UL << 10 | 3UL << 12)	/* T0SZ, IRGN0, ORGN0, SH0 */
 #define TCR		(WALKS | 1UL << 23 | 1UL << 32)			/* EPD1, IPS: 36 bits */
 #define VTCR		(WALKS | 1UL << 6 | 1UL << 16 | 1UL << 31)	/* SL0: level 1, PS: 36 bits, RES1 */
-#define SCTLR		(0x30d00800UL | 1UL << 0 | 1UL << 2 | 1UL << 3 | 1UL << 12)	/* RES1, M, C, SA, I */
+#define SCTLR		(0x30d00980UL | 1UL << 0 | 1UL << 2 | 1UL << 3 | 1UL << 12)	/* RES1 (without AArch32 ITD, SED too), M, C, SA, I */
 #define FPEN		(3UL << 20)
 #define SPSR_EL1H_DAIF	0x3c5UL
 
@@ -110,7 +110,7 @@ void world_build(unsigned cpu, struct l2 *l2, struct frame *entry)
 	write_sysreg(vttbr_el2, (uintptr_t)s->root | (uint64_t)(cpu + 0x21) << 48);	/* VMID */
 	write_sysreg(vpidr_el2, read_sysreg(midr_el1));
 	write_sysreg(vmpidr_el2, L2_VMPIDR(cpu));
-	write_sysreg(cntvoff_el2, L2_VIRTUAL_OFFSET);
+	write_sysreg(cntvoff_el2, far_offset(L2_VIRTUAL_OFFSET));
 	set_el1(l2);
 	dsb();
 	asm volatile("tlbi alle1" ::: "memory");

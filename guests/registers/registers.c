@@ -3,10 +3,10 @@
  * Patterns in every register of each vCPU, in place before the last byte of `now` leaves; then the vCPUs sleep without
  * touching any of them. The interrupt that ends the sleep finds what has survived. README.md has the details.
  */
+#include "console.h"
 #include "features.h"
 #include "fp.h"
 #include "guest.h"
-#include "uart.h"
 #include "sysregs.h"
 
 enum set { GPR, FP, SYS, SVE, SME, PAUTH, SETS };
@@ -21,7 +21,6 @@ static struct {
 } arg = { .seed = 1 };
 
 #define GPRS		31
-#define NEWLINE		0xaUL
 #define SP_BITS		0x0000fffffffffff0UL	/* 16-byte aligned */
 #define SIGNATURES	5			/* IA, IB, DA, DB, generic */
 #define ENABLE_KEYS	(1UL << 31 | 1UL << 30 | 1UL << 27 | 1UL << 13)	/* SCTLR_ELx: EnIA, EnIB, EnDA, EnDB */
@@ -105,8 +104,8 @@ static void choose_gprs(struct vcpu *v)
 {
 	for (unsigned n = 0; n < GPRS; n++)
 		v->x[n] = pattern(arg.seed, 10, n);
-	v->x[0] = cpu_index() == 0 ? UART_BASE : (uintptr_t)&v->flag;
-	v->x[1] = (v->x[1] & ~0xffffffffUL) | NEWLINE;
+	v->x[0] = cpu_index() == 0 ? console_newline_address() : (uintptr_t)&v->flag;
+	v->x[1] = (v->x[1] & ~0xffffffffUL) | console_newline_value();
 	v->sp = pattern(arg.seed, 13, 0) & SP_BITS;
 	v->nzcv = (pattern(arg.seed, 11, 0) & 0xf0000000UL) ^ 1UL << 30;
 }
@@ -221,7 +220,7 @@ static void first(void)
 			asm volatile("yield");
 	let_wakeups_come();
 	be_interrupted();
-	if (uart_get() != 'g')
+	if (console_get() != 'g')
 		panic("woken by something else than the byte g");
 	store(over, true);
 	for (unsigned cpu = 1; cpu < vcpus; cpu++)
@@ -316,7 +315,8 @@ static void print_now(void)
 	const char *text = "@1 now";	/* its newline is hold()'s */
 
 	while (*text)
-		uart_put(*text++);
+		console_put(*text++);
+	console_prepare_newline();
 }
 
 void guest_main(void)
@@ -326,6 +326,7 @@ void guest_main(void)
 		ARG_NUMBER("seed", arg.seed, 0, ~0UL),
 		ARG_WORD("sabotage", arg.sabotage, sabotage_names),
 		ARG_WORD("say", arg.say, say_names),
+		ARG_MARKS("but", sysregs_left_out, sysreg_names),
 	};
 
 	guest_begin("registers", table, ARRAY_SIZE(table));

@@ -8,6 +8,10 @@
 /* Which registers: those of the set `sys`, of the set `pauth`, or both. */
 enum { SYS_PLAIN = 1, SYS_KEYS = 2 };
 
+/* The names of all rows, fit for ARG_MARKS, and marks for those that are never touched; to be set first. */
+extern const char *const sysreg_names[];
+extern bool sysregs_left_out[];
+
 /* Write each register's pattern, note what stuck, put the old value back. Interrupts masked. */
 void sysregs_choose(unsigned sets, uint64_t seed);
 

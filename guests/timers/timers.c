@@ -46,6 +46,7 @@ static bool released;		/* handlers may return (ACTIVE) */
 
 struct reading {
 	uint64_t cval, cnt, ctl;
+	uint64_t run;	/* a counter that stands still whenever the machine does */
 };
 
 static struct vcpu *self(void)
@@ -68,6 +69,15 @@ static uint64_t counter(void)
 	return cnt;
 }
 
+/*
+ * A VMM may let CNTVCT stand still while the machine is stopped and CNTPCT go on (QEMU does, under KVM): for a physical timer
+ * at EL1 the other counter tells how long the vCPU could have taken the interrupt. At EL2 there is one counter only.
+ */
+static uint64_t running(uint64_t cnt)
+{
+	return arg.timer == CNTP && !at_el2() ? timer_counter(CNTV) : cnt;
+}
+
 static struct reading read_timer(void)
 {
 	struct reading r;
@@ -75,6 +85,7 @@ static struct reading read_timer(void)
 
 	r.cval = timer_read(arg.timer, TIMER_CVAL);
 	r.cnt = counter();
+	r.run = running(r.cnt);
 	r.ctl = timer_read(arg.timer, TIMER_CTL);
 	irq_restore(daif);
 	return r;
@@ -160,9 +171,9 @@ static void say_arranged(void *unused)
 		newest_before = r.cnt;
 	verify("arranged");
 	r = reported(r);
-	say("arranged cpu=%u timer=%s intid=%u instant=%s by=%s cval=%#lx cnt=%#lx ctl=%#lx", cpu_index(),
+	say("arranged cpu=%u timer=%s intid=%u instant=%s by=%s cval=%#lx cnt=%#lx run=%#lx ctl=%#lx", cpu_index(),
 	    timer_names[arg.timer], timer_intid(arg.timer), instant_names[arg.instant], by_names[arg.by], r.cval, r.cnt,
-	    r.ctl);
+	    r.run, r.ctl);
 	irq_restore(daif);
 }
 
@@ -172,8 +183,8 @@ static void say_timer(void *unused)
 	struct reading r = reported(read_timer());
 
 	(void)unused;
-	say("timer cpu=%u timer=%s cval=%#lx cnt=%#lx ctl=%#lx n=%u", cpu_index(), timer_names[arg.timer], r.cval, r.cnt,
-	    r.ctl, self()->count);
+	say("timer cpu=%u timer=%s cval=%#lx cnt=%#lx run=%#lx ctl=%#lx n=%u", cpu_index(), timer_names[arg.timer], r.cval,
+	    r.cnt, r.run, r.ctl, self()->count);
 	irq_restore(daif);
 }
 
@@ -246,8 +257,8 @@ static void on_timer(unsigned intid, struct frame *frame)
 	store(v->count, n);
 	if (arg.sabotage == COUNTER_BACK)
 		said.cnt = r.cnt;	/* that lie is told in `timer` lines only */
-	say("irq cpu=%u intid=%u timer=%s cval=%#lx cnt=%#lx ctl=%#lx n=%u", cpu_index(), intid, timer_names[arg.timer],
-	    said.cval, said.cnt, said.ctl, n);
+	say("irq cpu=%u intid=%u timer=%s cval=%#lx cnt=%#lx run=%#lx ctl=%#lx n=%u", cpu_index(), intid,
+	    timer_names[arg.timer], said.cval, said.cnt, said.run, said.ctl, n);
 	judge(r.cnt >= r.cval, "interrupt %u at %#lx, before CVAL %#lx", n, r.cnt, r.cval);
 	judge(r.ctl == (CTL_ENABLE | CTL_ISTATUS), "CTL is %#lx in the handler, not 5", r.ctl);
 	if (n > v->expected + STORM)
