@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -65,23 +66,149 @@ def doctor() -> None:
 
 @main.command()
 @click.option("--qemu", "suites", multiple=True, type=click.Choice(list(SUITES)), help="Get the QEMU of this Debian suite.")
-@click.option("--refresh", is_flag=True, help="Get what the suite has today, even where an older QEMU is there.")
+@click.option(
+    "--lab-kernel", "kernels", multiple=True, metavar="SUITE|FILE", help="Get a lab's kernel, or check and take a file."
+)
+@click.option(
+    "--lab-modules", "modules", type=click.Path(path_type=Path), metavar="DIR", help="Modules of a kernel that is a file."
+)
+@click.option(
+    "--lab-qemu", "inner", multiple=True, metavar="SUITE|FILE", help="Get the QEMU inside a lab, or take an arm64 program."
+)
+@click.option("--refresh", is_flag=True, help="Get what the suites have today, even where something older is there.")
 @click.option("--prune", is_flag=True, help="Afterwards remove from the cache what this set-up would not put there.")
-def setup(suites: tuple[str, ...], *, refresh: bool, prune: bool) -> None:
-    """Get all that scenarios need: system packages, a QEMU, the guests. Does nothing where it is there.
+def setup(
+    suites: tuple[str, ...],
+    kernels: tuple[str, ...],
+    modules: Path | None,
+    inner: tuple[str, ...],
+    *,
+    refresh: bool,
+    prune: bool,
+) -> None:
+    """Get all that scenarios need: system packages, a QEMU, the guests, what labs are made of. Does nothing where it is there.
 
     \b
     Examples: harness setup
               harness setup --qemu bookworm --qemu bookworm-backports
+              harness setup --lab-kernel trixie --lab-kernel ~/linux/arch/arm64/boot/Image
     """
     from harness.assets import setup as assets
     from harness.assets.progress import PlainProgress, TerminalProgress
 
     with TerminalProgress() as spinner:
         progress = spinner if sys.stdout.isatty() else PlainProgress()
-        assets.run(suites, progress, again=refresh)
+        wanted = assets.Wanted(suites, kernels, modules, inner)
+        assets.run(wanted, progress, again=refresh)
         if prune:
-            assets.prune(suites, progress)
+            assets.prune(wanted, progress)
+
+
+@main.command(context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--kernel", "lab_kernel", metavar="SUITE|IMAGE", help="Its kernel: of a Debian suite that was set up, or an arm64 Image."
+)
+@click.option("--modules", "lab_modules", metavar="DIR", help="Modules of a kernel that is a file.")
+@click.option("--cpu", "lab_cpu", metavar="MODEL", help="Its CPU, as QEMU's -cpu (default: max,lpa2=off).")
+@click.option("--qemu", "lab_qemu", metavar="SUITE|FILE", help="The QEMU inside. The one that emulates the lab: $HARNESS_QEMU.")
+@click.option("--cold", is_flag=True, help="Boot it instead of starting it from a template.")
+@click.option("--keep", is_flag=True, help="Leave it running, and say how to log in.")
+@click.option("--list", "show", is_flag=True, help="Show the labs that are kept.")
+@click.option("--stop", metavar="NAME", help="End a lab that is kept.")
+@click.option("--connect", metavar="NAME", hidden=True, help="Carry an SSH connection to a lab that is kept.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def lab(command: tuple[str, ...], *, cold: bool, keep: bool, show: bool, **chosen: str | None) -> None:
+    """Start an emulated arm64 host with its own /dev/kvm: run COMMAND in it, or a shell.
+
+    The exit status is the command's (128 + N where signal N ended it), 2 where there is no lab to run it in. One word is a
+    line for the lab's shell; several are a program and its arguments. Without COMMAND: a login shell on this terminal, or a
+    script from standard input.
+
+    \b
+    Examples: harness lab
+              harness lab -- uname -a
+              harness lab --cpu neoverse-n2 -- 'dmesg | grep kvm; ls -l /dev/kvm'
+              harness lab --kernel ~/linux/arch/arm64/boot/Image --keep
+    """
+    from harness.lab import kept
+
+    stop, connect = chosen.pop("stop"), chosen.pop("connect")
+    if sum((bool(command), keep, show, bool(stop), bool(connect))) > 1:
+        raise click.UsageError("COMMAND, --keep, --list and --stop exclude each other")
+    if show:
+        for each in kept.all_kept():
+            click.echo(f"{each.name}  Linux {each.kernel}  {each.cpu}  QEMU {each.qemu}  since {each.since}  pid {each.pid}")
+    elif stop:
+        kept.stop(stop)
+    elif connect:
+        kept.connect(connect)
+    elif keep:
+        click.echo(kept.keep({"platform": "lab", **chosen}, warm=not cold).how_to, nl=False)
+    else:
+        # paramiko imports it for one directive of ssh_config that is not used here, and takes twice as long for it.
+        sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]
+        from harness.assets.progress import PlainProgress
+        from harness.lab import session
+        from harness.lab.ground import Choice
+
+        sys.exit(session.enter(Choice("lab", **chosen), command, PlainProgress(to_stderr=True), warm=not cold))
+
+
+@main.command()
+@click.option("--platform", default="tcg", metavar="NAME", help="tcg, lab, kvm or ssh:NAME (default: tcg).")
+@click.option("--qemu", metavar="PATH", help="A qemu-system-aarch64, or a Debian suite that was set up.")
+@click.option("--cpu", metavar="MODEL", help="The guest's CPU, as QEMU's -cpu (default: max; host under KVM).")
+@click.option("--vcpus", type=click.IntRange(1), metavar="N", help="As vcpus=N.")
+@click.option("--el2", is_flag=True, help="Enter the guest at EL2.")
+@click.option("--go", is_flag=True, help="Tell the guest to go on as soon as it says `now`.")
+@click.option("--lab-kernel", metavar="SUITE|IMAGE", help="The kernel of the lab.")
+@click.option("--lab-modules", metavar="DIR", help="Its modules, where it is a file.")
+@click.option("--lab-cpu", metavar="MODEL", help="The CPU of the lab.")
+@click.option("--lab-qemu", metavar="SUITE|FILE", help="The QEMU inside the lab.")
+@click.option("--hosts", metavar="FILE", help="The inventory of real hosts (default: hosts.toml, or $HARNESS_HOSTS).")
+@click.argument("guest")
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
+def boot(
+    guest: str,
+    arguments: tuple[str, ...],
+    cpu: str | None,
+    vcpus: int | None,
+    *,
+    el2: bool,
+    go: bool,
+    platform: str,
+    **chosen: str | None,
+) -> None:
+    """Boot a payload of guests/ with its console attached: its lines come out, the keys g, ? and e go in.
+
+    It ends when the guest has powered off: exit status 0 where all checks of the guest held, 1 where not, 2 where it could not
+    be started as you said. Where standard input ends without a g, the guest is told to go on then.
+
+    \b
+    Examples: harness boot timers timer=cntp instant=expired-masked
+              harness boot nested --el2 --go vcpus=2
+              harness boot timers --platform lab --lab-cpu neoverse-n2 --go
+    """
+    from contextlib import ExitStack
+
+    from harness.assets import guests
+    from harness.assets.progress import PlainProgress
+    from harness.guest import session
+    from harness.host.local import LocalHost
+    from harness.host.signals import ended_by_signals
+    from harness.lab import ground
+    from harness.qemu.gdb import TargetCache
+    from harness.qemu.hub import Hub
+    from harness.qemu.machine import Workshop
+
+    order = session.Order(guests.path(guest), session.arguments_of(arguments, vcpus), cpu, el2=el2, go=go)
+    choice = ground.Choice(platform, **chosen)
+    choice.check()
+    with ended_by_signals(), LocalHost() as desk, Hub() as hub, ExitStack() as opening:
+        shop = Workshop(desk, desk, hub, TargetCache())
+        made = ground.make(choice, opening, shop, PlainProgress(to_stderr=True))
+        status = session.run(order, made.workshop, made.qemu, made.accel)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def _binary(place: Path) -> QemuBinary:
 
 def _initramfs(base: Path, qemu: Path, kernel: Path, progress: Progress) -> tuple[Path, str]:
     """Return the initramfs made of these, and a digest of all that is in it."""
-    contents = [parts.facts(base)["content"], parts.facts(qemu)["content"], parts.facts(kernel)["modules"], parts.facts(kernel)["content"]]
+    contents = [parts.facts(place)["content"] for place in (base, qemu, kernel)] + [parts.facts(kernel)["modules"]]
     digest = parts.Digest()
     digest.write(json.dumps(contents).encode())
     initramfs.write(userland.own_entries(userland.qemu_argv(parts.tree(qemu)), []), digest)
@@ -135,7 +135,7 @@ def _initramfs(base: Path, qemu: Path, kernel: Path, progress: Progress) -> tupl
 
     def make(temporary: Path) -> cache.Facts:
         with (temporary / "initramfs.cpio").open("wb") as out:
-            initramfs.write(userland.entries(parts.tree(base), parts.tree(qemu), parts.tree(kernel)), out)
+            initramfs.write(userland.entries(*map(parts.tree, (base, qemu, kernel))), out)
         return {"contents": contents}
 
     cache.produce(place, make, progress, megabytes=parts.MEGABYTES)

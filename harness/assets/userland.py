@@ -147,7 +147,7 @@ def qemu_argv(tree: Path) -> tuple[str, ...]:
 
 
 def entries(base: Path, qemu: Path, kernel: Path) -> list[Entry]:
-    """Return all that is in a lab's initramfs; the kernel's modules are NUMBER-NAME.ko, in the order in which they are loaded."""
+    """Return all that is in a lab's initramfs; modules are NUMBER-NAME.ko, in the order in which they are loaded."""
     modules = kernel / "modules"
     loaded = [f"/lib/modules/{path.name}" for path in sorted(modules.glob("*.ko"))]
     return [

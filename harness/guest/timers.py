@@ -16,14 +16,16 @@ _KINDS = {"arranged", "irq", "timer"}
 _PATIENCE_SECONDS = 30.0
 
 
-def ahead_us(runs_on_ms: int) -> int:
-    """Return how far ahead, in µs, a deadline has to be for a lifecycle during which the guest runs on for `runs_on_ms`."""
-    return 1000 * (REACTION_MS + runs_on_ms)
+def ahead_us(runs_on_ms: int, pace: int = 1) -> int:
+    """Return how far ahead, in µs, a deadline has to be for a lifecycle during which the guest runs on for `runs_on_ms`.
+
+    `pace` is how many times longer all takes where it is done than on this computer.
+    """
+    return 1000 * pace * (REACTION_MS + runs_on_ms)
 
 
-def times(instant: str, runs_on_ms: int) -> dict[str, int]:
-    """Return the payload's times in µs for an instant that has to last while the guest runs on for `runs_on_ms`."""
-    ahead = ahead_us(runs_on_ms)
+def times(instant: str, ahead: int) -> dict[str, int]:
+    """Return the payload's times in µs for an instant that has to last for `ahead` µs."""
     if instant == "periodic":
         # Two ticks come before `now`; the last has to come after the lifecycle.
         return {"ticks": TICKS, "period_us": ahead // (TICKS - 2)}

@@ -18,7 +18,7 @@ from harness.qemu.spec import Start
 from harness.state.model import State
 from harness.state.stream import decode
 
-LIFECYCLE_SECONDS = 60.0
+LIFECYCLE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)

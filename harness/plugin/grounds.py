@@ -5,54 +5,11 @@ The source and the destination have the same ground unless the user asked for tw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Protocol
 
-from harness.assets.qemu import QemuBinary
-from harness.errors import HostFailure, Suspect
-from harness.qemu.machine import Workshop
-
-
-class KernelLog(Protocol):
-    """The log of a kernel under test, as far as it has come."""
-
-    def mark(self) -> int:
-        """Return where its end is now."""
-
-    def troubles(self, mark: int) -> list[str]:
-        """Return the lines after a mark that tell of a panic, oops, WARN, lockup, stall or KVM error."""
-
-
-@dataclass(frozen=True)
-class Ground:
-    """Where machines of one side run."""
-
-    workshop: Workshop
-    qemu: QemuBinary
-    accel: str = "tcg"
-    # The log of the kernel under test, where there is one.
-    log: KernelLog | None = None
-    # What it is made of, for reports: kernel, CPU.
-    facts: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def culprit(self) -> Suspect:
-        """Whose fault it is when a guest fares ill here and nobody has said why: whoever emulates its CPU."""
-        return Suspect.QEMU if self.accel == "tcg" else Suspect.KERNEL_L0
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What the user chose for one side; the same choice is the same ground. `name` and `cpu` identify a lab or host."""
-
-    platform: str
-    qemu: str | None = None
-    lab_kernel: str | None = None
-    lab_modules: str | None = None
-    lab_cpu: str | None = None
-    lab_qemu: str | None = None
+from harness.errors import HostFailure
+from harness.lab.ground import Choice, Ground
 
 
 class Grounds:

@@ -61,6 +61,8 @@ class Matrix:
     factors: Mapping[str, Sequence[Any]]
     valid: Callable[[Row], bool] = _any
     also: Sequence[Row] = ()
+    # Platforms that it is for (`ssh` for each ssh:NAME); none named: all.
+    platforms: Collection[str] = ()
 
     def where(self, only: Mapping[str, Sequence[Any]]) -> Matrix:
         """Return the matrix for a place where some factors have other values: those in both, or these where none is in both."""

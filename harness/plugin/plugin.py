@@ -124,6 +124,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     (matrix,) = marker.args
     assert isinstance(matrix, Matrix)
     config = metafunc.config
+    if not _is_for(matrix, config):
+        metafunc.parametrize("case", [pytest.param(Params({}), id="elsewhere")])  # to be deselected
+        return
     lifecycles = config.getoption("--lifecycle")
     only = {"lifecycle": lifecycles} if lifecycles else {}
     platform = config.getoption("--platform")
@@ -135,6 +138,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("case", [pytest.param(case, id=f"{platform}-{case.id}") for case in cases])
 
 
+def _is_for(matrix: Matrix, config: pytest.Config) -> bool:
+    return not matrix.platforms or config.getoption("--platform").partition(":")[0] in matrix.platforms
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out scenarios that are for other platforms."""
+    elsewhere = [
+        item
+        for item in items
+        if (marker := item.get_closest_marker("matrix")) is not None and not _is_for(marker.args[0], config)
+    ]
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
+
+
 @pytest.fixture(scope="session")
 def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
     """What all cases of this process share."""
@@ -142,7 +161,8 @@ def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
         payloads = guests.find()
         _known_issues(pytestconfig)
         with Hub() as hub, LocalHost() as desk, platforms.grounds(pytestconfig.getoption, hub, desk) as grounds:
-            yield Bench(grounds, payloads, slots=cache.root() / "slots", out=_out(pytestconfig))
+            accel = "tcg" if pytestconfig.getoption("--platform") == "tcg" else "kvm"
+            yield Bench(grounds, payloads, cache.root() / "slots", _out(pytestconfig), accel)
     except (UsageError, MissingError) as error:
         if _is_worker(pytestconfig):
             raise  # leaving a worker of pytest-xdist in mid-run crashes the controller
@@ -229,7 +249,7 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     if trial is None:
         return case
     if trial.qemu_version:
-        case = _known_issues(item.config).judge(case, trial.qemu_version)
+        case = _known_issues(item.config).judge(case, trial.qemu_version, trial.kernel_version)
     if case.verdict in (Verdict.PASS, Verdict.SKIP, Verdict.BLOCKED):
         return case
     case = replace(case, bundle=bundle.path_of(case.id))

@@ -10,6 +10,7 @@ for each chunk and not 300.
 
 from __future__ import annotations
 
+import re
 import socket
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
@@ -175,14 +176,19 @@ class GdbStub:
 
 
 class GdbControl(GdbStub):
-    """The stub as a hand on vCPU 0 of a machine: memory, core registers, breakpoints, steps. Addresses are what that vCPU sees.
+    """The stub as a hand on one vCPU of a machine: memory, core registers, breakpoints, steps. Addresses are what it sees.
 
-    Writes go through the debug access of QEMU, which passes read-only mappings and drops translated code (cpu_memory_rw_debug).
+    Writes go through QEMU's debug access, which passes read-only mappings and drops translated code (cpu_memory_rw_debug).
     """
 
     # Numbers in the stub's core description (gdb-xml/aarch64-core.xml in QEMU's tree).
     X0 = 0
     PC = 32
+
+    def choose(self, thread: str) -> None:
+        """Have everything that follows concern this vCPU; the others stand still."""
+        self._order(b"Hg" + thread.encode(), f"choose vCPU {thread}")
+        self._thread = thread.encode()
 
     def read_memory(self, address: int, length: int) -> bytes:
         """Return `length` bytes. Raises QemuFailure where nothing is mapped."""
@@ -204,29 +210,35 @@ class GdbControl(GdbStub):
         self._order(b"P%x=%s" % (number, value.to_bytes(8, "little").hex().encode()), f"set register {number}")
 
     def set_breakpoint(self, address: int) -> None:
-        """Have `resume` end before the instruction at `address` is executed."""
+        """Stop the machine before any vCPU executes the instruction at `address`."""
         self._order(b"Z0,%x,4" % address, f"set a breakpoint at {address:#x}")
 
     def clear_breakpoint(self, address: int) -> None:
         """Take a breakpoint away."""
         self._order(b"z0,%x,4" % address, f"clear the breakpoint at {address:#x}")
 
-    def resume(self) -> None:
-        """Let all vCPUs run until one of them stops at a breakpoint. Raises DeadlineExpired, QemuFailure."""
-        self._stopped(b"vCont;c")
+    def go(self) -> str:
+        """Let all vCPUs run until one comes to a breakpoint, and return which. Raises DeadlineExpired, QemuFailure."""
+        return self._go(b"vCont;c")
+
+    def go_alone(self) -> None:
+        """Let the chosen vCPU run until it comes to a breakpoint. Raises DeadlineExpired, QemuFailure."""
+        self._go(b"vCont;c:" + self._thread)
 
     def step(self) -> None:
-        """Execute one instruction on vCPU 0 only, interrupts held off."""
-        self._stopped(b"vCont;s:1")
+        """Execute one instruction, interrupts held off."""
+        self._go(b"vCont;s:" + self._thread)
 
     def detach(self) -> None:
         """Remove all breakpoints and let the machine run; the connection is of no more use."""
         self._order(b"D", "detach")
 
-    def _stopped(self, request: bytes) -> None:
+    def _go(self, request: bytes) -> str:
         reply = self._ask(request)
-        if not reply.startswith(b"T05"):
-            raise QemuFailure(f"the machine did not stop at a breakpoint: {reply!r}", where=self._side)
+        stopped = re.fullmatch(rb"T05thread:(\w+);", reply)
+        if stopped is None:
+            raise QemuFailure(f"no vCPU stopped at a breakpoint: {reply!r}", where=self._side)
+        return stopped.group(1).decode()
 
     def _order(self, request: bytes, what: str) -> None:
         if (reply := self._ask(request)) != b"OK":

@@ -49,6 +49,9 @@ class MachineSpec:
     accel: str = "tcg"
     gic_version: int = 3
     machine: str = "virt"
+    # What the console is to the guest: `pl011`, or `virtio`, which takes a whole line with one access. Under KVM each access to
+    # a device is an exit to QEMU.
+    console: str = "pl011"
     memory_file: MemoryFile | None = None
     # Names of virtio-serial ports; each is a Unix socket in the machine's private directory.
     ports: tuple[str, ...] = ()
@@ -63,6 +66,17 @@ class Wiring:
     # Private; the sockets `console`, `gdb` and one for each virtio-serial port are made in it.
     directory: PurePath
     start: Start = Start.RUNNING
+
+
+# ioeventfd=off: QEMU has read the line when the guest's store returns, so that what was said before a stop is heard.
+_CONSOLES = {
+    "pl011": ("-serial", "chardev:console"),
+    "virtio": (
+        "-device", "virtio-serial-device,bus=virtio-mmio-bus.0,max_ports=1",
+        "-device", "virtconsole,chardev=console",
+        "-global", "virtio-mmio.ioeventfd=off",
+    ),
+}  # fmt: skip
 
 
 def arguments(spec: MachineSpec, wiring: Wiring) -> list[str]:
@@ -89,7 +103,7 @@ def arguments(spec: MachineSpec, wiring: Wiring) -> list[str]:
         "-append", spec.append,
         # Before QMP: once QEMU has greeted us, whoever connects to these is heard.
         *_socket("console", wiring),
-        "-serial", "chardev:console",
+        *_CONSOLES[spec.console],
         "-gdb", f"unix:{wiring.directory / 'gdb'},server=on,wait=off",
         "-S",
     ]

@@ -19,7 +19,8 @@ from packaging.version import Version
 from harness.errors import Suspect, UsageError, Verdict
 from harness.report.model import Case, Scalar
 
-KEYS = ("id", "what", "suspect", "qemu", "seen", "when", "message", "reason", "evidence")
+KEYS = ("id", "what", "suspect", "qemu", "kernel", "seen", "when", "message", "reason", "evidence")
+_VERSIONS = ("qemu", "kernel")
 CASE_KEYS = ("subject", "platform", "lifecycle")
 
 VERSION = re.compile(r"(?<![\d.])(\d+\.\d+(?:\.\d+)*)(?:[-~]?rc(\d+))?")
@@ -45,18 +46,25 @@ class Issue:
     id: str
     what: str
     suspect: Suspect
-    qemu: SpecifierSet
+    # Of QEMU where the guest began, and of the kernel under it. One of both is given; the other means any, or none.
+    qemu: SpecifierSet | None
+    kernel: SpecifierSet | None
     seen: tuple[str, ...]
     when: Mapping[str, tuple[Scalar, ...]]
     message: re.Pattern[str]
     reason: str
     evidence: str
 
-    def concerns(self, case: Case, version: Version) -> bool:
-        """Say whether `case` on QEMU `version` is one that the issue makes fail."""
+    def concerns(self, case: Case, versions: Mapping[str, Version]) -> bool:
+        """Say whether `case` is one that the issue makes fail, on these versions of `qemu` and of `kernel`, if any."""
         given = {**case.params, "subject": case.subject, "platform": case.platform, "lifecycle": case.lifecycle}
         alike = all(key in given and given[key] in values for key, values in self.when.items())
-        return alike and self.qemu.contains(version, prereleases=True)
+        wanted = {"qemu": self.qemu, "kernel": self.kernel}
+        return alike and all(
+            name in versions and range_.contains(versions[name], prereleases=True)
+            for name, range_ in wanted.items()
+            if range_ is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -65,23 +73,25 @@ class KnownIssues:
 
     issues: tuple[Issue, ...] = ()
 
-    def judge(self, case: Case, qemu_version: str) -> Case:
+    def judge(self, case: Case, qemu: str, kernel: str = "") -> Case:
         """Return the case with verdict known or fixed where an entry says so, unchanged otherwise.
 
-        `qemu_version` is what that QEMU says of itself, or its package version. Only fail and pass are judged: a case
-        that could not be tried proves nothing. Raises UsageError when `qemu_version` holds no version.
+        `qemu` is what that QEMU says of itself, or its package version; `kernel` that of the kernel under test, as `uname -r`,
+        or nothing. Only fail and pass are judged: a case that could not be tried proves nothing. Raises UsageError when
+        either holds no version.
         """
         if case.verdict not in (Verdict.FAIL, Verdict.PASS) or not self.issues:
             return case
-        version = parse_version(qemu_version)
-        matching = [issue for issue in self.issues if issue.concerns(case, version)]
+        versions = {name: parse_version(text) for name, text in (("qemu", qemu), ("kernel", kernel)) if text}
+        matching = [issue for issue in self.issues if issue.concerns(case, versions)]
         if case.verdict is Verdict.FAIL:
             excused = [issue for issue in matching if issue.message.search(case.message)]
             return replace(case, verdict=Verdict.KNOWN, known_issue=excused[0].id) if excused else case
         if not matching:
             return case
         issue = matching[0]
-        message = f"known issue {issue.id} did not fail on QEMU {version} ({issue.what}); narrow or remove its entry"
+        on = ", ".join(f"{'QEMU' if name == 'qemu' else name} {version}" for name, version in versions.items())
+        message = f"known issue {issue.id} did not fail on {on} ({issue.what}); narrow or remove its entry"
         return replace(case, verdict=Verdict.FIXED, known_issue=issue.id, suspect=issue.suspect, message=message)
 
 
@@ -108,20 +118,25 @@ def _issue(entry: Mapping[str, object], where: str) -> Issue:
     if isinstance(name := entry.get("id"), str):
         where = f"{where} ({name})"
     _only(entry, KEYS, where)
-    words = {key: _words(entry, key, where) for key in KEYS if key not in ("seen", "when")}
+    words = {key: _words(entry, key, where) for key in KEYS if key not in ("seen", "when", *_VERSIONS)}
     suspects = [str(suspect) for suspect in Suspect]
     if (suspect := words["suspect"]) not in suspects:
         raise UsageError(f"unknown suspect {suspect!r}", where=where, remedy=_meant(suspect, suspects))
-    versions = _specifier(words["qemu"], where)
+    ranges = {name: _specifier(_words(entry, name, where), name, where) for name in _VERSIONS if name in entry}
+    if not ranges:
+        raise UsageError("'qemu' or 'kernel' must be given, in words", where=where)
+    # What was seen are versions of whoever is to blame: the kernel, where one is named.
+    name, versions = list(ranges.items())[-1]
     seen = _values(entry, "seen", where)
     for version in seen:
         if not versions.contains(parse_version(str(version)), prereleases=True):
-            raise UsageError(f"seen on {version}, which {words['qemu']!r} leaves out", where=where)
+            raise UsageError(f"seen on {version}, which {entry[name]!r} leaves out", where=where)
     return Issue(
         id=words["id"],
         what=words["what"],
         suspect=Suspect(suspect),
-        qemu=versions,
+        qemu=ranges.get("qemu"),
+        kernel=ranges.get("kernel"),
         seen=tuple(map(str, seen)),
         when=_when(entry, where),
         message=_pattern(words["message"], where),
@@ -130,11 +145,11 @@ def _issue(entry: Mapping[str, object], where: str) -> Issue:
     )
 
 
-def _specifier(text: str, where: str) -> SpecifierSet:
+def _specifier(text: str, name: str, where: str) -> SpecifierSet:
     try:
         return SpecifierSet(text)
     except InvalidSpecifier:
-        raise UsageError(f"'qemu' is no range of versions: {text!r}", where=where, remedy="write '>=9.0'") from None
+        raise UsageError(f"{name!r} is no range of versions: {text!r}", where=where, remedy="write '>=9.0'") from None
 
 
 def _pattern(text: str, where: str) -> re.Pattern[str]:

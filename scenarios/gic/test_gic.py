@@ -12,14 +12,16 @@ from harness.lifecycle import LIFECYCLES
 from harness.plugin.matrix import Matrix, Params
 from scenarios.places import CPUS, LEVELS, place_exists
 
-MATRIX = Matrix({"lifecycle": tuple(LIFECYCLES), "level": LEVELS, "vcpus": (1, 2), "cpu": CPUS}, valid=place_exists)
+MATRIX = Matrix(
+    {"lifecycle": tuple(LIFECYCLES), "level": LEVELS, "vcpus": (1, 2), "cpu": CPUS, "acks": ("all", "edge")}, valid=place_exists
+)
 
 
 @pytest.mark.matrix(MATRIX)
 def test_pending_interrupts_are_delivered_once(
     case: Params, boot: Callable[..., Guest], put_through: Callable[..., None], counts: Callable[..., None]
 ) -> None:
-    guest = boot("gic")
+    guest = boot("gic", acks=case.acks)
     put_through(guest, compare_streams=True)
     witness.hear_out(guest)
     counts(interrupts=witness.judge(guest, interrupted=LIFECYCLES[case.lifecycle].interrupts))

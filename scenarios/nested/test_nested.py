@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.guest import timers, witness
+from harness.guest import witness
 from harness.guest.payload import Guest
 from harness.lifecycle import LIFECYCLES
 from harness.plugin.matrix import Matrix, Params, Row
+from harness.plugin.trial import Trial
 from harness.state.rules import Kind, Rule
 from scenarios.places import CPUS, WITHOUT_VHE, place_exists
 
@@ -46,10 +47,9 @@ WORLD_SWITCH = (
 
 @pytest.mark.matrix(MATRIX)
 def test_both_levels_go_on(
-    case: Params, boot: Callable[..., Guest], put_through: Callable[..., None], counts: Callable[..., None]
+    case: Params, trial: Trial, boot: Callable[..., Guest], put_through: Callable[..., None], counts: Callable[..., None]
 ) -> None:
-    ahead_us = timers.ahead_us(LIFECYCLES[case.lifecycle].runs_on_ms)
-    guest = boot("nested", instant=case.instant, timer=case.timer, lr=case.lr, ahead_us=ahead_us)
+    guest = boot("nested", instant=case.instant, timer=case.timer, lr=case.lr, ahead_us=trial.ahead_us)
     put_through(guest, compare_streams=True, rewrites=WORLD_SWITCH)
     witness.hear_out(guest)
     counts(interrupts=witness.judge(guest, interrupted=LIFECYCLES[case.lifecycle].interrupts))

@@ -53,7 +53,7 @@ class FakeQemu:
         self.qmp = socket.socket(fileno=0)
         console = next(word for word in argv if word.startswith("socket,id=console,"))
         self.terminal = _listening(next(part.removeprefix("path=") for part in console.split(",") if part.startswith("path=")))
-        self.console: socket.socket | None = None
+        self.console = self.terminal  # until somebody has connected
         self.stub = _listening(words(argv, "-gdb").split(",")[0].removeprefix("unix:"))
 
     def run(self) -> None:
@@ -77,16 +77,15 @@ class FakeQemu:
         """Let the guest say its first words, once."""
         if self.running and not self.begun:
             self.begun = True
-            if self.console is None:  # it is knocking: `cont` was read first
+            if self.console is self.terminal:  # it is knocking: `cont` was read first
                 self.accept_console(self.terminal)
-            assert self.console is not None
             self.console.sendall(BEGINNINGS[self.says].encode())
             if self.says == "skip":
                 sys.exit(0)
 
     def accept_console(self, sock: socket.socket) -> None:
         """Take the one who reads the console."""
-        if self.console is not None:
+        if self.console is not self.terminal:
             return
         self.console, _ = sock.accept()
         self.watch(self.console, self.hear_console)

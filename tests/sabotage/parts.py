@@ -47,7 +47,7 @@ NewTrial = Callable[..., SabotagedTrial]
 def start(trial: Trial, payload: str, **asked: object) -> Guest:
     """Boot a payload until its `now`."""
     if payload == "timers":
-        asked = {**TIMER, **timers.times("armed", trial.lifecycle.runs_on_ms), **asked}
+        asked = {**TIMER, **timers.times("armed", trial.ahead_us), **asked}
     return trial.boot(payload, **asked)
 
 

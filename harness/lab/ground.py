@@ -1,0 +1,187 @@
+"""Where the machines of one side run: a host, its QEMU and the accelerator, made from what the user chose.
+
+`tcg` emulates guests on this computer; `lab`, `kvm` and `ssh:NAME` run them on KVM: in an emulated arm64 host, on this
+computer, on an arm64 computer of the inventory.
+"""
+
+from __future__ import annotations
+
+import platform as this_computer
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from harness.assets import cache, probe
+from harness.assets import lab as lab_assets
+from harness.assets import qemu as assets_qemu
+from harness.assets.progress import NoProgress, Progress
+from harness.assets.qemu import QemuBinary
+from harness.deadline import Deadline
+from harness.errors import Suspect, UsageError
+from harness.events import Timeline
+from harness.host import inventory, kernel_log
+from harness.host.protocol import Host
+from harness.lab.boot import CPU, LabSpec
+from harness.qemu.machine import Machine, Workshop
+
+SSH = "ssh:"
+
+
+class KernelLog(Protocol):
+    """The log of a kernel under test, as far as it has come."""
+
+    def mark(self) -> int:
+        """Return where its end is now."""
+
+    def troubles(self, mark: int) -> list[str]:
+        """Return the lines after a mark that tell of a panic, oops, WARN, lockup, stall or KVM error."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where machines of one side run."""
+
+    workshop: Workshop
+    qemu: QemuBinary
+    accel: str = "tcg"
+    # The logs of the kernels under test, each with whose fault its complaints are.
+    logs: tuple[tuple[Suspect, KernelLog], ...] = ()
+    # Where the guests' host is itself a guest, its machine: that is what lifecycles are for then.
+    hypervisor: Machine | None = None
+    # What it is made of, for reports: kernel, CPU.
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def culprit(self) -> Suspect:
+        """Whose fault it is when a guest fares ill here and nobody has said why: whoever emulates its CPU."""
+        return Suspect.QEMU if self.accel == "tcg" else Suspect.KERNEL_L0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user chose for one side; the same choice is the same ground."""
+
+    platform: str
+    # The QEMU that runs the guests; of a lab the one that emulates it, on this computer.
+    qemu: str | None = None
+    lab_kernel: str | None = None
+    lab_modules: str | None = None
+    lab_cpu: str | None = None
+    # The one inside.
+    lab_qemu: str | None = None
+    # `linux`: guests run as L2, in a Linux that is a guest hypervisor in the lab.
+    hypervisor: str | None = None
+    # The inventory of real hosts.
+    hosts: str | None = None
+
+    def check(self) -> None:
+        """Refuse, before anything runs, what cannot be meant. Raises UsageError, MissingError."""
+        match self.platform:
+            case "tcg":
+                self._check_qemu()
+            case "kvm":
+                if this_computer.machine() != "aarch64":
+                    raise UsageError(
+                        f"this computer is {this_computer.machine()} and KVM for arm64 needs an arm64 one",
+                        where="--platform kvm",
+                        remedy="use --platform lab, which emulates one, or ssh:NAME",
+                    )
+                self._check_qemu()
+            case "lab":
+                self._check_qemu()
+                self.lab_assets()
+            case _:
+                self.inventoried()
+        if self.platform != "lab":
+            lab = {"kernel": self.lab_kernel, "modules": self.lab_modules, "cpu": self.lab_cpu, "qemu": self.lab_qemu}
+            for name in (name for name, value in lab.items() if value):
+                raise UsageError(f"--lab-{name} is for --platform lab", where=f"--platform {self.platform}")
+
+    def _check_qemu(self) -> None:
+        if self.qemu:
+            assets_qemu.resolve(self.qemu)
+
+    def inventoried(self) -> inventory.RemoteHost:
+        """Return the entry of the inventory that the platform names. Raises UsageError."""
+        if not self.platform.startswith(SSH):
+            raise UsageError(
+                f"there is no platform {self.platform}", where="--platform", remedy="use tcg, lab, kvm or ssh:NAME"
+            )
+        path = Path(self.hosts) if self.hosts else inventory.location()
+        return inventory.find(self.platform.removeprefix(SSH), path)
+
+    def lab_assets(self, progress: Progress | None = None) -> lab_assets.LabAssets:
+        """Return what its lab is made of. Raises UsageError, MissingError."""
+        modules = Path(self.lab_modules) if self.lab_modules else None
+        return lab_assets.resolve(self.lab_kernel, modules, self.lab_qemu, progress)
+
+
+def make(choice: Choice, opening: ExitStack, shop: Workshop, progress: Progress | None = None) -> Ground:
+    """Make the ground of a choice; what was opened for it is closed by `opening`. `shop` is this computer's.
+
+    Raises UsageError, MissingError, HostFailure, DeadlineExpired.
+    """
+    if choice.platform == "tcg":
+        return Ground(shop, assets_qemu.resolve(choice.qemu))
+    if choice.platform == "kvm":
+        return _on_kvm(shop, assets_qemu.resolve(choice.qemu), opening)
+    if choice.platform == "lab":
+        return _in_lab(choice, opening, shop, progress)
+    from harness.host.remote import remote_host  # noqa: PLC0415  # paramiko costs a fifth of a second, and tcg needs no SSH
+
+    known = choice.inventoried()
+    host = opening.enter_context(remote_host(known))
+    qemu = choice.qemu or str(known.qemu or "qemu-system-aarch64")
+    return _on_kvm(replace(shop, host=host), _qemu_of(host, qemu), opening)
+
+
+def _in_lab(choice: Choice, opening: ExitStack, shop: Workshop, progress: Progress | None) -> Ground:
+    from harness.host import slots  # noqa: PLC0415  # filelock costs 75 ms, and `harness lab` takes no slot
+    from harness.lab.host import Lab  # noqa: PLC0415  # as above
+    from harness.lab.linux import guest_hypervisor  # noqa: PLC0415  # as above
+
+    assets = choice.lab_assets(progress)
+    spec = LabSpec.of(assets, cpu=choice.lab_cpu or CPU)
+    opening.enter_context(slots.held(cache.root() / "slots", spec.vcpus, slots.capacity()))
+    qemu = assets_qemu.resolve(choice.qemu)
+    lab = opening.enter_context(Lab(spec, qemu, shop, Timeline(), progress or NoProgress()))
+    facts = {"kernel": assets.kernel_version, "cpu": spec.cpu, "kvm": lab.kvm.mode}
+    inner, log = replace(shop, host=lab), (Suspect.KERNEL_L0, lab.kernel_log)
+    if choice.hypervisor is None:
+        return Ground(inner, assets.qemu, "kvm", (log,), facts=facts)
+    lab.require_nested()
+    linux = opening.enter_context(guest_hypervisor(lab, assets.qemu, inner))
+    logs = (log, (Suspect.KERNEL_L1, linux.kernel_log))
+    return Ground(replace(shop, host=linux), assets.qemu, "kvm", logs, linux.power.machine, facts)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What a followed kernel log has said since it is followed."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def mark(self) -> int:
+        return len(self.lines)
+
+    def troubles(self, mark: int) -> list[str]:
+        return kernel_log.troubles(self.lines[mark:])
+
+
+def _on_kvm(shop: Workshop, qemu: QemuBinary, opening: ExitStack) -> Ground:
+    facts = shop.host.facts()
+    if not facts.kvm:
+        raise UsageError("there is no usable /dev/kvm", where=shop.host.name, remedy="load KVM, or let this user open it")
+    heard = _Heard()
+    following = kernel_log.watch_kernel_log(shop.host, heard.lines.append, shop.desk.directory("kernel-log") / "stderr.log")
+    opening.callback(following.close)
+    return Ground(shop, qemu, "kvm", ((Suspect.KERNEL_L0, heard),), facts={"kernel": facts.kernel, "kvm": facts.kvm})
+
+
+def _qemu_of(host: Host, path: str) -> QemuBinary:
+    """Ask a host's QEMU what it is. Raises UsageError when it is none, HostFailure."""
+    done = host.run([path, *probe.QUESTION], Deadline.after(probe.SECONDS), stdin=probe.QUESTIONS.encode())
+    version, text = probe.read_answer(path, done.stdout.decode(), done.stderr.decode(), done.status)
+    return QemuBinary((path,), {}, version, text, host.name)
