@@ -18,18 +18,19 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import leftovers, sessions, throughput
+from bench import lab, leftovers, sessions, throughput
 from harness.assets import qemu as assets_qemu
 from harness.errors import HarnessError
 
 OUT = Path("out") / "bench.json"
+PARTS = ("file", "workers", "throughput", "lab")
 QUICK = ["scenarios/timers", "--lifecycle", "file", "--lifecycle", "pause"]
 WHOLE = ["scenarios/timers"]
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="A fifth of the repeats, and two lifecycles only.")
-@click.option("--only", type=click.Choice(["file", "workers", "throughput"]), multiple=True, help="Only this part; may repeat.")
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Only this part; may repeat.")
 def main(*, quick: bool, only: tuple[str, ...]) -> None:
     """Measure, print, and write out/bench.json."""
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
@@ -54,7 +55,7 @@ def main(*, quick: bool, only: tuple[str, ...]) -> None:
 
 
 def _measure(scratch: Path, *, quick: bool, only: tuple[str, ...]) -> dict[str, Mapping[str, object]]:
-    wanted = only or ("file", "workers", "throughput")
+    wanted = only or PARTS
     figures: dict[str, Mapping[str, object]] = {"where": _where()}
     if "file" in wanted:
         figures["file_lifecycle"] = sessions.file_case(scratch, 20 if quick else 100)
@@ -63,6 +64,9 @@ def _measure(scratch: Path, *, quick: bool, only: tuple[str, ...]) -> dict[str, 
         figures["workers_floor"] = sessions.floor_loops(20 if quick else 100, 2)
     if "throughput" in wanted:
         figures["decode_and_diff"] = throughput.measure(20 if quick else 200)
+    if "lab" in wanted:
+        figures["lab"] = lab.cold_and_warm(2 if quick else 7)
+        figures["labs_in_a_row"] = lab.in_a_row(10 if quick else 100)
     return figures
 
 

@@ -11,6 +11,9 @@ from harness.assets.debian import SUITES
 from harness.errors import HarnessError
 
 USER_ERROR = 2
+# What `setup --prune` leaves of the templates of labs: those used of late, a few of them.
+TEMPLATE_DAYS = 14.0
+TEMPLATE_BYTES = 4_000_000_000
 
 
 class OneLineErrors(click.Group):
@@ -95,6 +98,7 @@ def setup(
     """
     from harness.assets import setup as assets
     from harness.assets.progress import PlainProgress, TerminalProgress
+    from harness.lab import template
 
     with TerminalProgress() as spinner:
         progress = spinner if sys.stdout.isatty() else PlainProgress()
@@ -102,6 +106,8 @@ def setup(
         assets.run(wanted, progress, again=refresh)
         if prune:
             assets.prune(wanted, progress)
+            for removed in template.prune(TEMPLATE_DAYS, TEMPLATE_BYTES):
+                progress.step(f"removing lab template {removed.name}")
 
 
 @main.command(context_settings={"allow_interspersed_args": False})

@@ -122,7 +122,7 @@ def _attend(guest: Guest) -> None:
 def _send(guest: Guest, alone: threading.Event) -> None:
     """Carry from standard input what a guest understands, and see to it that it is told to go on at all."""
     told = False
-    with suppress(OSError):  # the machine has gone
+    with suppress(OSError, Failure):  # the machine has gone, of which whoever hears the guest tells
         while data := os.read(sys.stdin.fileno(), 1):
             if data in _BYTES:
                 told = told or data == b"g"

@@ -117,6 +117,10 @@ class SshHost:
         self._why = self._why or why
         self._live().close()
 
+    def give_up(self) -> None:
+        """Have nobody use it any more, for whatever has happened; whoever made it makes a fresh one."""
+        self.lose(HostFailure("it was given up after a failure", where=self.name))
+
     def run(self, argv: Sequence[str], deadline: Deadline, *, stdin: bytes = b"") -> Completed:
         """Run a command to its end. Raises HostFailure, DeadlineExpired (it is killed)."""
         out, err = io.BytesIO(), io.BytesIO()
@@ -281,6 +285,10 @@ class SshHost:
         try:
             yield
         except (HostFailure, *BROKEN) as error:
+            broken = error.__cause__ if isinstance(error, HostFailure) else error
+            if isinstance(broken, BROKEN) and not isinstance(broken, ChannelException):
+                # Whoever writes may find the connection broken a moment before the transport, which reads, has ended.
+                self._live().join(LINGER_SECONDS)
             if self._why is not None or not self._live().is_active():
                 raise self._lost() from error
             if isinstance(error, HostFailure):

@@ -9,7 +9,7 @@ import hashlib
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -22,6 +22,7 @@ from harness.events import Timeline
 from harness.lab.console_log import ConsoleLog
 from harness.lab.control import Control
 from harness.qemu.machine import Machine, Workshop
+from harness.qemu.qmp import Event
 from harness.qemu.spec import MachineSpec, MemoryFile, Start
 
 CPU = "max,lpa2=off"
@@ -33,6 +34,10 @@ _TEMPLATE = 1
 # console: PL011. panic: reset at once, at which QEMU is told to exit. loglevel: warnings and worse to the
 # console, where the harness watches; the rest is in dmesg, and each byte of it would cost an emulated device access.
 _APPEND = "console=ttyAMA0 kvm-arm.mode=nested panic=-1 loglevel=5"
+
+# No pointer authentication, neither for the kernel nor for its guests: under TCG a kernel that signs its return addresses, as
+# Debian's do, takes twice as long for everything. Who wants to test it leaves this out.
+NO_PAUTH = "arm64.nopauth"
 
 # dropbear wants a socket: on a serial port it ends with `Failed socket address`. So it listens on the lab's own loopback, where
 # only the lab can reach it, and a started lab connects the port with it. -R: the host key is read when somebody connects, so
@@ -59,7 +64,7 @@ class LabSpec:
     vcpus: int = 2
     memory_mib: int = 2048
     # More words for the kernel's command line.
-    append: str = ""
+    append: str = NO_PAUTH
 
     @classmethod
     def of(cls, assets: LabAssets, **choices: Any) -> LabSpec:
@@ -133,6 +138,12 @@ class Powered:
             return HostFailure("it was powered off or reset from inside", where=where)
         words = self.machine.last_words()
         return HostFailure(f"its QEMU {how}" + (f": {words}" if words else ""), where=where)
+
+    def hang_up(self, event: Event) -> None:
+        """End the connection to its SSH server when that has closed the port: nobody else would hear of it."""
+        if event.name == "VSERPORT_CHANGE" and event.data == {"id": "ssh", "open": False}:
+            with suppress(OSError):  # it is closed
+                self.ssh.shutdown(socket.SHUT_RDWR)
 
     @contextmanager
     def explained(self) -> Iterator[None]:

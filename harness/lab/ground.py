@@ -7,7 +7,7 @@ computer, on an arm64 computer of the inventory.
 from __future__ import annotations
 
 import platform as this_computer
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from harness.events import Timeline
 from harness.host import inventory, kernel_log
 from harness.host.protocol import Host
 from harness.lab.boot import CPU, LabSpec
+from harness.qemu.gdb import TargetCache
 from harness.qemu.machine import Machine, Workshop
 
 SSH = "ssh:"
@@ -35,8 +36,21 @@ class KernelLog(Protocol):
     def mark(self) -> int:
         """Return where its end is now."""
 
+    def since(self, mark: int) -> list[str]:
+        """Return the lines after a mark."""
+
     def troubles(self, mark: int) -> list[str]:
         """Return the lines after a mark that tell of a panic, oops, WARN, lockup, stall or KVM error."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A kernel under test: whose fault its complaints are, its host's name, its log, the machine that it runs in, if any."""
+
+    suspect: Suspect
+    name: str
+    log: KernelLog
+    machine: Machine | None = None
 
 
 @dataclass(frozen=True)
@@ -46,12 +60,14 @@ class Ground:
     workshop: Workshop
     qemu: QemuBinary
     accel: str = "tcg"
-    # The logs of the kernels under test, each with whose fault its complaints are.
-    logs: tuple[tuple[Suspect, KernelLog], ...] = ()
+    # The kernels under test, the one below all first.
+    kernels: tuple[Watched, ...] = ()
     # Where the guests' host is itself a guest, its machine: that is what lifecycles are for then.
     hypervisor: Machine | None = None
     # What it is made of, for reports: kernel, CPU.
     facts: Mapping[str, str] = field(default_factory=dict)
+    # Has the next case begin on a fresh one: a kernel that has complained, or a disk that is full, is nothing to go on with.
+    give_up: Callable[[], None] = lambda: None
 
     @property
     def culprit(self) -> Suspect:
@@ -73,6 +89,8 @@ class Choice:
     lab_qemu: str | None = None
     # `linux`: guests run as L2, in a Linux that is a guest hypervisor in the lab.
     hypervisor: str | None = None
+    # Words for the lab's kernel in place of the usual (boot.py).
+    lab_append: str | None = None
     # The inventory of real hosts.
     hosts: str | None = None
 
@@ -134,7 +152,7 @@ def make(choice: Choice, opening: ExitStack, shop: Workshop, progress: Progress 
     known = choice.inventoried()
     host = opening.enter_context(remote_host(known))
     qemu = choice.qemu or str(known.qemu or "qemu-system-aarch64")
-    return _on_kvm(replace(shop, host=host), _qemu_of(host, qemu), opening)
+    return replace(_on_kvm(replace(shop, host=host), _qemu_of(host, qemu), opening), give_up=host.give_up)
 
 
 def _in_lab(choice: Choice, opening: ExitStack, shop: Workshop, progress: Progress | None) -> Ground:
@@ -143,18 +161,25 @@ def _in_lab(choice: Choice, opening: ExitStack, shop: Workshop, progress: Progre
     from harness.lab.linux import guest_hypervisor  # noqa: PLC0415  # as above
 
     assets = choice.lab_assets(progress)
-    spec = LabSpec.of(assets, cpu=choice.lab_cpu or CPU)
+    words = {} if choice.lab_append is None else {"append": choice.lab_append}
+    spec = LabSpec.of(assets, cpu=choice.lab_cpu or CPU, **words)
     opening.enter_context(slots.held(cache.root() / "slots", spec.vcpus, slots.capacity()))
     qemu = assets_qemu.resolve(choice.qemu)
     lab = opening.enter_context(Lab(spec, qemu, shop, Timeline(), progress or NoProgress()))
     facts = {"kernel": assets.kernel_version, "cpu": spec.cpu, "kvm": lab.kvm.mode}
-    inner, log = replace(shop, host=lab), (Suspect.KERNEL_L0, lab.kernel_log)
+    # Another kernel shows other registers by the same QEMU and CPU.
+    inner, watched = (
+        replace(shop, host=lab, targets=TargetCache()),
+        Watched(Suspect.KERNEL_L0, lab.name, lab.kernel_log, lab.power.machine),
+    )
     if choice.hypervisor is None:
-        return Ground(inner, assets.qemu, "kvm", (log,), facts=facts)
+        return Ground(inner, assets.qemu, "kvm", (watched,), facts=facts, give_up=lab.give_up)
     lab.require_nested()
     linux = opening.enter_context(guest_hypervisor(lab, assets.qemu, inner))
-    logs = (log, (Suspect.KERNEL_L1, linux.kernel_log))
-    return Ground(replace(shop, host=linux), assets.qemu, "kvm", logs, linux.power.machine, facts)
+    machine = linux.power.machine
+    kernels = (watched, Watched(Suspect.KERNEL_L1, linux.name, linux.kernel_log, machine))
+    within = replace(inner, host=linux, targets=TargetCache())
+    return Ground(within, assets.qemu, "kvm", kernels, machine, facts, linux.give_up)
 
 
 @dataclass(frozen=True)
@@ -166,8 +191,11 @@ class _Heard:
     def mark(self) -> int:
         return len(self.lines)
 
+    def since(self, mark: int) -> list[str]:
+        return self.lines[mark:]
+
     def troubles(self, mark: int) -> list[str]:
-        return kernel_log.troubles(self.lines[mark:])
+        return kernel_log.troubles(self.since(mark))
 
 
 def _on_kvm(shop: Workshop, qemu: QemuBinary, opening: ExitStack) -> Ground:
@@ -177,7 +205,8 @@ def _on_kvm(shop: Workshop, qemu: QemuBinary, opening: ExitStack) -> Ground:
     heard = _Heard()
     following = kernel_log.watch_kernel_log(shop.host, heard.lines.append, shop.desk.directory("kernel-log") / "stderr.log")
     opening.callback(following.close)
-    return Ground(shop, qemu, "kvm", ((Suspect.KERNEL_L0, heard),), facts={"kernel": facts.kernel, "kvm": facts.kvm})
+    watched = Watched(Suspect.KERNEL_L0, shop.host.name, heard)
+    return Ground(shop, qemu, "kvm", (watched,), facts={"kernel": facts.kernel, "kvm": facts.kvm})
 
 
 def _qemu_of(host: Host, path: str) -> QemuBinary:

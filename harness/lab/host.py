@@ -27,8 +27,9 @@ from harness.qemu.machine import Workshop
 _WELCOME_SECONDS = 60.0
 # What stands for itself in the format of printf between single quotes.
 _PLAIN = frozenset(f"{string.ascii_letters}{string.digits}+-*/.,:;=?@_~^()[]{{}}<>|&#!")
-# Whoever connects to the port `ssh` talks with the SSH server (see boot.py).
-_BRIDGE = '{ while :; do nc 127.0.0.1 22 <>"$SSH_PORT" >&0; sleep 0.2; done & }'
+# Whoever connects to the port `ssh` talks with the SSH server (see boot.py). The port stays closed for longer than the second
+# for which QEMU holds back that it was closed, so that this is told whenever a connection ends.
+_BRIDGE = '{ while :; do nc 127.0.0.1 22 <>"$SSH_PORT" >&0; sleep 1.5; done & }'
 
 
 class Lab(SshHost):
@@ -66,6 +67,7 @@ class Lab(SshHost):
         """
         self._powered = self._start_warm() if self._warm else self._start_cold()
         self.kernel_log = self._powered.log
+        self._powered.machine.on_event(self._powered.hang_up)
         try:
             with self._powered.explained():
                 # The SSH server is up before the line is done.

@@ -22,10 +22,10 @@ _MEMORY_MIB = 1024
 _PACK_SECONDS = 120.0
 # $1 is the archive. What is mounted over the root, and its /dev/console above all, shows under a second mount of it. The
 # kernel and Python are not wanted in there, and the lab's keys are its own.
-_PACK = """
+_PACK = r"""
 set -e
 mkdir -p /run/root && mount --bind / /run/root && cd /run/root
-find . -path ./boot -prune -o -path './usr/lib/python3*' -prune -o \\( -path '*/dropbear/*' -o -path '*/.ssh/*' \\) -prune -o -print |
+find . \( -path ./boot -o -path './usr/lib/python3*' -o -path '*/dropbear/*' -o -path '*/.ssh/*' \) -prune -o -print |
     cpio -o -H newc >"$1" 2>/dev/null
 cd / && umount /run/root
 """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from harness.errors import QemuFailure
+from harness.errors import Blocked
 from harness.lifecycle.passage import Passage, Saved
+from harness.qemu import migration
 from harness.qemu.machine import Machine
 from harness.qemu.spec import Start
 
@@ -71,4 +72,6 @@ def _job(passage: Passage, machine: Machine, command: str, arguments: dict[str, 
     (job,) = [job for job in machine.execute("query-jobs") if job["id"] == name]
     machine.execute("job-dismiss", {"id": name})
     if error := job.get("error"):
-        raise QemuFailure(f"{command}: {error}", where=machine.side)
+        if reasons := migration.blocked(machine):
+            raise Blocked(reasons, where=machine.side)
+        raise migration.failed(machine, f"{command}: {error}")

@@ -61,10 +61,12 @@ class Matrix:
     factors: Mapping[str, Sequence[Any]]
     valid: Callable[[Row], bool] = _any
     also: Sequence[Row] = ()
+    # What has to be true as well where guests run on KVM.
+    valid_under_kvm: Callable[[Row], bool] = _any
     # Platforms that it is for (`ssh` for each ssh:NAME); none named: all.
     platforms: Collection[str] = ()
 
-    def where(self, only: Mapping[str, Sequence[Any]]) -> Matrix:
+    def where(self, only: Mapping[str, Sequence[Any]], *, kvm: bool) -> Matrix:
         """Return the matrix for a place where some factors have other values: those in both, or these where none is in both."""
 
         def kept(name: str, values: Sequence[Any]) -> Sequence[Any]:
@@ -75,7 +77,13 @@ class Matrix:
         moved = [
             {name: factors[name][0] if len(factors[name]) == 1 else value for name, value in row.items()} for row in self.also
         ]
-        return replace(self, factors=factors, also=moved)
+        if not kvm:
+            return replace(self, factors=factors, also=moved)
+
+        def valid(row: Row) -> bool:
+            return self.valid(row) and self.valid_under_kvm(row)
+
+        return replace(self, factors=factors, also=[row for row in moved if valid(row)], valid=valid)
 
     def rows(self, *, everything: bool, only: Mapping[str, Collection[Any]]) -> list[Params]:
         """Return the cases: all, or a set that covers all valid pairs and has every row of `also`.

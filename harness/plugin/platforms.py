@@ -109,6 +109,7 @@ def _sides(option: Option, params: Mapping[str, Any]) -> list[Choice]:
         params.get("lab_cpu"),
         params.get("lab_qemu"),
         params.get("hypervisor"),
+        "" if params.get("sets") == "pauth" else None,
         option("--hosts"),
     )
     said = {

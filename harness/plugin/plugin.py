@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,7 @@ from typing import Any, cast
 import pytest
 
 from harness.assets import cache, guests
-from harness.errors import Failure, HarnessError, MissingError, Unsupported, UsageError, Verdict
+from harness.errors import HarnessError, MissingError, Unsupported, UsageError, Verdict
 from harness.guest.payload import Guest
 from harness.host.local import LocalHost, die_with_parent
 from harness.lifecycle import LIFECYCLES
@@ -130,7 +131,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     lifecycles = config.getoption("--lifecycle")
     only = {"lifecycle": lifecycles} if lifecycles else {}
     platform = config.getoption("--platform")
-    matrix = matrix.where(platforms.FACTORS.get(platform, platforms.UNDER_KVM))
+    matrix = matrix.where(platforms.FACTORS.get(platform, platforms.UNDER_KVM), kvm=platform != "tcg")
     rows = matrix.rows(everything=config.getoption("everything"), only=only)
     if not rows:
         raise pytest.UsageError(f"{metafunc.definition.nodeid}: no case is left; nothing would be proven")
@@ -199,20 +200,10 @@ def counts(trial: Trial) -> Callable[..., None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """After the scenario's own words, let the comparison of the states have the last."""
+    """After the scenario's own words, let the hosts, their kernels and the comparison of the states have the last."""
     trial = pyfuncitem.stash.get(_TRIAL, None) if "trial" in pyfuncitem.fixturenames else None
-    try:
-        result = yield
-    except Failure as error:
-        if trial:
-            trial.check_kernels()  # a complaint of the kernel explains whatever else went wrong
-            trial.blame(error)
-            # What differs belongs to the sentence: whoever excuses the failure has to excuse it too.
-            error.what += trial.difference_words()
-        raise
-    if trial:
-        trial.conclude()
-    return result
+    with trial.explained() if trial else nullcontext():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

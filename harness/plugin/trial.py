@@ -6,8 +6,8 @@ The fixtures in `plugin.py` are thin; what they do is here, without pytest.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from typing import Any
 from harness.assets.guests import Payloads
 from harness.deadline import Deadline
 from harness.errors import (
+    DeadlineExpired,
     Failure,
     GuestFailure,
+    HarnessError,
     HostFailure,
     KernelFailure,
     NoEvidence,
@@ -29,7 +31,7 @@ from harness.events import Timeline
 from harness.guest import timers
 from harness.guest.payload import Guest
 from harness.host import slots
-from harness.lab.ground import Ground, KernelLog
+from harness.lab.ground import Ground, Watched
 from harness.lifecycle import LIFECYCLES, Lifecycle
 from harness.lifecycle.passage import Pair, Passage, Saved
 from harness.qemu.machine import Machine
@@ -38,10 +40,12 @@ from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_
 from harness.report.model import Case
 from harness.state.diff import compare
 from harness.state.model import State
-from harness.state.rules import RULES, RUNNING, Rule
+from harness.state.rules import RULES, RUNNING, UNDER_KVM, Rule
 
 # In a lab QEMU needs a second to start, and each of its answers crosses an emulated SSH server.
 PACE_UNDER_KVM = 6
+# For a host to show that it is there.
+_ANSWER_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,10 @@ class Trial:
     _spec: MachineSpec | None = None
     _payload: Path | None = None
     _grounds: Sequence[Ground] = ()
-    _marks: Sequence[tuple[Suspect, str, KernelLog, int]] = ()
+    # The kernels under test, each with how far its log had come.
+    _marks: Sequence[tuple[Watched, int]] = ()
+    # Whether what happened speaks against a host, or its kernel.
+    _spoiled: bool = False
     _open: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -148,8 +155,9 @@ class Trial:
             guest.restart()
         elif subject is guest.machine:
             guest.follow(self.machines[self.machines.index(guest.machine) : self.machines.index(machine) + 1])
+        rules = RULES if self.source.accel == "tcg" else (*UNDER_KVM, *RULES)
         for pair in passage.pairs:
-            self._compare(pair, (*rewrites, *RUNNING, *RULES) if pair.ran else RULES)
+            self._compare(pair, (*rewrites, *RUNNING, *rules) if pair.ran else rules)
         guest.go()
 
     def looks(self, view: str) -> list[State]:
@@ -167,6 +175,40 @@ class Trial:
         names = sorted({re.sub(r"\d+$", "#", row.name) for row in self.differences})
         return f"; registers differ: {', '.join(names)}" if names else ""
 
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Run the scenario in the block, and let what the hosts, their kernels and the comparison say be the last word.
+
+        Raises what the block raises, with its suspect and what differs, or what explains that, or as `conclude`.
+        """
+        try:
+            yield
+        except HarnessError as error:
+            self._spoiled = isinstance(error, HostFailure)
+            self.check_kernels()  # a complaint of the kernel explains whatever else went wrong
+            if isinstance(error, Failure):
+                self._check_hosts()
+                self.blame(error)
+                # What differs belongs to the sentence: whoever excuses the failure has to excuse it too.
+                error.what += self.difference_words()
+            raise
+        self.conclude()
+
+    def _check_hosts(self) -> None:
+        """Raise HostFailure where a host is lost, or does not answer any more: that explains whatever else went wrong."""
+        for ground in self._distinct_grounds:
+            host = ground.workshop.host
+            if host is ground.workshop.desk:
+                continue
+            try:
+                host.run(["true"], Deadline.after(_ANSWER_SECONDS))
+            except (HostFailure, DeadlineExpired) as error:
+                self._spoiled = True
+                ground.give_up()
+                if isinstance(error, HostFailure):
+                    raise
+                raise HostFailure(f"it does not answer any more: {error.what}", where=host.name) from error
+
     def conclude(self) -> None:
         """Raise what the comparison or a kernel's log found, or NoEvidence where the case proved nothing."""
         self.check_kernels()
@@ -182,10 +224,11 @@ class Trial:
 
     def check_kernels(self) -> None:
         """Raise KernelFailure quoting what a kernel under test has complained of since the case began."""
-        for suspect, host, log, mark in self._marks:
-            if troubles := log.troubles(mark):
+        for kernel, mark in self._marks:
+            if troubles := kernel.log.troubles(mark):
+                self._spoiled = True
                 more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
-                raise KernelFailure(f"the kernel of {host} says: {troubles[0]}{more}", suspect=suspect)
+                raise KernelFailure(f"the kernel of {kernel.name} says: {troubles[0]}{more}", suspect=kernel.suspect)
 
     def evidence(self, case: Case, options: tuple[str, ...], provenance: Mapping[str, object]) -> Evidence:
         """Collect everything that is known of a case that ended badly, while its machines are still there."""
@@ -198,13 +241,22 @@ class Trial:
         return Evidence(
             case=case,
             options=options,
-            sides=tuple(_side(machine) for machine in self.machines),
+            sides=(*map(_side, self.machines), *self._kernel_sides()),
             states=states,
             streams=streams,
             differences=self.differences,
             steps=tuple(self.timeline.steps),
             provenance=dict(provenance),
         )
+
+    def _kernel_sides(self) -> Iterator[Side]:
+        """Give the host of each kernel under test, with its log since the case began."""
+        names = [kernel.name for kernel, _ in self._marks]
+        for number, (kernel, mark) in enumerate(self._marks):
+            side = _side(kernel.machine) if kernel.machine else Side("", ())
+            twin = names[:number].count(kernel.name)
+            name = f"host-{kernel.name}" + (f"-{twin + 1}" if twin else "")
+            yield replace(side, name=name, console="\n".join(kernel.log.since(mark)))
 
     def _fetched(self, saved: Saved) -> Stream | None:
         """Return a stream as evidence, where its machine got so far as to write it and its host still answers."""
@@ -218,12 +270,18 @@ class Trial:
     def close(self) -> None:
         """Kill every machine that is left, give the slots back, and leave nothing on hosts that others use."""
         self._open.close()
-        for ground in self._grounds:
+        for ground in self._distinct_grounds:
+            if self._spoiled:
+                ground.give_up()
             shop = ground.workshop
             places = [str(machine.place) for machine in self.machines if machine.host is shop.host]
             if places and shop.host is not shop.desk:
                 with suppress(HostFailure):  # it is gone, and with it what was on it
                     shop.host.run(["rm", "-rf", "--", *places], Deadline.after(20))
+
+    @property
+    def _distinct_grounds(self) -> list[Ground]:
+        return list({id(ground): ground for ground in self._grounds}.values())
 
     @property
     def source(self) -> Ground:
@@ -248,9 +306,7 @@ class Trial:
     def _settle_in(self) -> None:
         """Find where both sides run, and remember how far their kernels' logs had come. Raises Unsupported."""
         self._grounds = self.bench.grounds(self.params)
-        self._marks = [
-            (suspect, ground.workshop.host.name, log, log.mark()) for ground in self._grounds for suspect, log in ground.logs
-        ]
+        self._marks = [(kernel, kernel.log.mark()) for ground in self._distinct_grounds for kernel in ground.kernels]
         lifecycle, qemu = self.lifecycle, self.source.qemu
         if qemu.version[:2] < lifecycle.since:
             since = ".".join(map(str, lifecycle.since))

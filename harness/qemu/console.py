@@ -137,9 +137,13 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
         self._unread[:0] = beginning
 
     def say(self, data: bytes) -> None:
-        """Send bytes to the guest."""
+        """Send bytes to the guest. Raises what `closed_by_qemu` raises, or QemuFailure, where nobody takes them any more."""
         self._timeline.add(self._side, "send", repr(data.decode("latin-1")))
-        self.socket.sendall(data)
+        try:
+            self.socket.sendall(data)
+        except OSError as error:
+            self.closed_by_qemu()
+            raise QemuFailure(f"the console takes nothing any more: {error.strerror or error}", where=self._side) from error
 
     def close(self) -> None:
         """Stop reading and close the log; what was logged stays."""

@@ -92,6 +92,8 @@ class GdbStub:
         """Return all registers of one vCPU as unsigned integers, by name. What cannot be read (`E..`) is left out."""
         if self._ask(b"Hg" + thread.encode()) != b"OK":
             raise QemuFailure(f"the gdb stub has no vCPU {thread}", where=self._side)
+        # Only `g` has QEMU fetch the registers from KVM; `p` shows them as they last were (gdbstub/gdbstub.c).
+        self._ask(b"g")
         values: dict[str, int] = {}
         names = [name for name in target.numbers if name != "za"]
         for start in range(0, len(names), _CHUNK):

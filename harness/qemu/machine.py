@@ -28,6 +28,7 @@ from harness.qemu.gdb import GdbStub, TargetCache
 from harness.qemu.hub import Hub
 from harness.qemu.qmp import Event, Qmp, QmpRefused
 from harness.qemu.spec import MachineSpec, Start, Wiring, arguments
+from harness.state import sysregs
 from harness.state.model import State
 
 # A QMP command is answered by the main loop; under a busy TCG it may have to wait for the big lock.
@@ -85,7 +86,7 @@ class Machine:
         self.qmp = Qmp(self._hub, self.process.stdio, side, self.directory / "qmp.log", timeline)
         self._open = ExitStack()
         self._open.callback(self.qmp.close)
-        self.qmp.on_event = lambda event: timeline.add(side, "event", str(event))
+        self.on_event(lambda event: timeline.add(side, "event", str(event)))
 
     def __enter__(self) -> Self:
         """Connect QMP, and let the guest run if it should."""
@@ -194,6 +195,10 @@ class Machine:
 
     # -- what is heard from it
 
+    def on_event(self, heard: Callable[[Event], object]) -> None:
+        """Have `heard` called by the I/O thread with each event to come; what it does has to be quick."""
+        self.qmp.hearers.append(heard)
+
     def wait_event(self, name: str, deadline: Deadline, *, since: int = 0, **data: object) -> Event:
         """Return the first event of that name, from index `since` on, whose data has the given items.
 
@@ -249,10 +254,12 @@ class Machine:
                 raise GuestFailure(f"QEMU reports {event}", where=self.side)
 
     def last_words(self) -> str:
-        """Return what QEMU wrote to stderr, on one line, without its program name."""
+        """Return what QEMU wrote to stderr, on one line, without its program name, with names for registers."""
         path = self.directory / "stderr.log"
         lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
-        return "; ".join(line.removeprefix("qemu-system-aarch64: ") for line in lines[-6:])
+        # What it has to say of two vCPUs is the same twice.
+        distinct = dict.fromkeys(line.removeprefix("qemu-system-aarch64: ") for line in lines)
+        return sysregs.named("; ".join([*distinct][-6:]))
 
     # -- its end
 

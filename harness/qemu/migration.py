@@ -6,10 +6,12 @@ gone. So every transfer ends on the first of: both sides completed; either side 
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 
 from harness.deadline import Deadline
-from harness.errors import Blocked, DeadlineExpired, QemuFailure, Unsupported
+from harness.errors import Blocked, DeadlineExpired, Failure, HostFailure, QemuFailure, Unsupported
 from harness.qemu.machine import Machine
 from harness.qemu.qmp import QmpRefused
 
@@ -40,10 +42,15 @@ def send(source: Machine, uri: str) -> None:
     try:
         source.execute("migrate", {"uri": uri})
     except QmpRefused as error:
-        reasons: Sequence[str] = source.execute("query-migrate").get("blocked-reasons") or ()
-        if reasons:
-            raise Blocked("; ".join(reasons), where=source.side) from error
+        if reasons := blocked(source):
+            raise Blocked(reasons, where=source.side) from error
         raise
+
+
+def blocked(machine: Machine) -> str:
+    """Return QEMU's reasons why this machine can be neither saved nor migrated (`blocked-reasons`), or nothing."""
+    reasons: Sequence[str] = machine.execute("query-migrate").get("blocked-reasons") or ()
+    return "; ".join(reasons)
 
 
 def receive(destination: Machine, uri: str) -> None:
@@ -69,11 +76,18 @@ def saved(source: Machine, deadline: Deadline) -> None:
         return True if now == "completed" else None
 
     if not source.until(done, deadline, "the source to write the stream"):
-        raise QemuFailure(f"the source could not save: {_reason(source)}", where=source.side)
+        raise failed(source, f"the source could not save: {_reason(source)}")
     # QEMU says `completed` a moment before it leaves the run state in which it refuses `cont`.
     while source.status() == "finish-migrate":
         if deadline.expired:
             raise DeadlineExpired(f"waited {deadline.seconds:.1f} s for the source to finalize the stream", where=source.side)
+
+
+def failed(machine: Machine, words: str) -> Failure:
+    """Return the failure for words in which QEMU's reason is: a full disk is its host's fault."""
+    if os.strerror(errno.ENOSPC) in words:
+        return HostFailure(f"the disk of {machine.host.name} is full: {words}", where=machine.side)
+    return QemuFailure(words, where=machine.side)
 
 
 def transferred(source: Machine | None, destination: Machine, deadline: Deadline) -> None:

@@ -83,13 +83,14 @@ class Qmp:
         self._client.register_listener(self._listener)
         self._socket = ours
         self.events: list[Event] = []
-        self.on_event: Callable[[Event], None] = lambda _: None
+        self.hearers: list[Callable[[Event], object]] = []
 
     def _remember(self, message: Message) -> bool:
         """Keep the event; the return value tells the listener not to queue it as well."""
         event = Event(str(message["event"]), message.get("data", {}))  # type: ignore[arg-type]  # QMP: data is an object
         self.events.append(event)
-        self.on_event(event)
+        for hearer in self.hearers:
+            hearer(event)
         self._hub.heard()
         return False
 

@@ -114,9 +114,10 @@ def arguments(spec: MachineSpec, wiring: Wiring) -> list[str]:
         how = "share=off,readonly=on,rom=off" if spec.memory_file.private else "share=on"
         argv += ["-object", f"memory-backend-file,id=ram,size={spec.memory_mib}M,mem-path={spec.memory_file.path},{how}"]
     if spec.ports:
+        # With an id, QEMU tells by the event VSERPORT_CHANGE when the guest opens and closes it (qapi/char.json).
         argv += ["-device", "virtio-serial-pci,romfile="]
         for port in spec.ports:
-            argv += [*_socket(port, wiring), "-device", f"virtserialport,chardev={port},name={port}"]
+            argv += [*_socket(port, wiring), "-device", f"virtserialport,id={port},chardev={port},name={port}"]
     if wiring.start is Start.INCOMING:
         argv += ["-incoming", "defer"]
     return [*argv, "-chardev", f"{wiring.qmp},id=qmp", "-qmp", "chardev:qmp"]

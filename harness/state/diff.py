@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from harness.errors import NoEvidence, UsageError
 from harness.state import sysregs
 from harness.state.model import State, Value
-from harness.state.rules import RULES, Kind, Rule, rule_for
+from harness.state.rules import DEFAULT, RULES, Kind, Rule, rule_for
 
 _SHOWN = 3  # differences that a sentence spells out
 
@@ -96,7 +96,10 @@ def _compare(before: State, after: State, names: Iterable[str], rules: Sequence[
             shared += 1
         if old != new:
             rule = rule_for(name, rules)
-            differences.append(Difference(name, old, new, rule, rule.allows(old, new), _changes(name, old, new)))
+            fields = _changes(name, old, new)
+            beyond = rule.fields and not {field.name for field in fields} <= {*rule.fields}
+            rule = DEFAULT if beyond else rule
+            differences.append(Difference(name, old, new, rule, rule.allows(old, new), fields))
     if not shared:
         raise NoEvidence("nothing was compared: the two states share no register")
     differences.sort(key=lambda each: (each.allowed, each.rule.kind is not Kind.MUST_SURVIVE, each.name))

@@ -97,6 +97,14 @@ def name_of_id(regid: int) -> str:
     return short + bank if bank else _MAPPED.get(short, short)
 
 
+_SPELT_OUT = re.compile(r"system register op0:(\d+) op1:(\d+) crn:(\d+) crm:(\d+) op2:(\d+)")
+
+
+def named(text: str) -> str:
+    """Return QEMU's words with the names of the registers that it spells out by their encoding (print_register_name, kvm.c)."""
+    return _SPELT_OUT.sub(lambda match: f"{name_of(*map(int, match.groups()))} (S{'_'.join(match.groups())})", text)
+
+
 @cache
 def _field_table() -> Mapping[str, tuple[Field, ...]]:
     table: dict[str, tuple[Field, ...]] = {}

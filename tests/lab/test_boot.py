@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +15,7 @@ from harness.lab.boot import Kvm, LabSpec, Powered, find_kvm
 from harness.lab.console_log import ConsoleLog
 from harness.lab.control import Control
 from harness.qemu.machine import Machine
+from harness.qemu.spec import MachineSpec
 
 SPEC = LabSpec(Path("Image"), Path("initramfs.cpio"), "content", cpu="cortex-a76")
 
@@ -24,6 +25,7 @@ class FakeMachine:
     side: str = "lab"
     how: str | None = None
     words: str = ""
+    spec: MachineSpec = field(default_factory=SPEC.machine)
 
     def settle(self, _: Deadline) -> bool:
         return self.how is not None

@@ -7,9 +7,10 @@ A sabotaged case runs on the parts that the scenarios run on: `Trial` makes the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+import psutil
 import pytest
 
 from harness.errors import Failure, HarnessError, Verdict
@@ -17,7 +18,7 @@ from harness.guest import timers, witness
 from harness.guest.payload import Guest
 from harness.lifecycle import Lifecycle
 from harness.lifecycle.passage import Passage
-from harness.plugin.trial import Trial
+from harness.plugin.trial import Bench, Trial
 from harness.plugin.verdicts import conclude
 from harness.qemu.machine import Machine
 from harness.report.model import Compared
@@ -42,6 +43,24 @@ class SabotagedTrial(Trial):
 
 
 NewTrial = Callable[..., SabotagedTrial]
+
+
+@dataclass(frozen=True)
+class LabBench:
+    """A bench of the default lab, and the QEMU processes that others had started before it."""
+
+    bench: Bench
+    others: frozenset[int]
+
+
+def machines_alive() -> frozenset[int]:
+    """Return the QEMU processes that this one has started and that live."""
+    alive = set()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has just gone
+            if "qemu-system" in " ".join(child.cmdline()):
+                alive.add(child.pid)
+    return frozenset(alive)
 
 
 def start(trial: Trial, payload: str, **asked: object) -> Guest:
@@ -71,16 +90,18 @@ def play(trial: Trial, payload: str, **asked: object) -> None:
 
 
 @contextmanager
-def caught(trial: Trial, error: type[Failure], pattern: str) -> Iterator[None]:
+def caught(trial: Trial, error: type[Failure], pattern: str) -> Iterator[pytest.ExceptionInfo[HarnessError]]:
     """Assert that the block fails with that very class, and that the sentence of the verdict has the words of the pattern."""
     with pytest.raises(HarnessError) as raised:
-        yield
+        yield raised
     assert type(raised.value) is error, raised.value
     case = conclude("sabotage", "sabotage", "tcg", _described(trial), raised.value, seconds=0, compared=Compared())
     assert case.verdict is Verdict.FAIL
     assert case.suspect is not None and f"suspect {case.suspect}" in case.message
     raised.match(pattern)
-    assert f"on {CPU}" in case.message and f"through {trial.lifecycle.name}" in case.message, "the sentence says where"
+    assert f"on {trial.params['cpu']}" in case.message and f"through {trial.lifecycle.name}" in case.message, (
+        "the sentence says where"
+    )
 
 
 def _described(trial: Trial) -> Mapping[str, object]:

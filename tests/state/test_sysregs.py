@@ -81,3 +81,9 @@ def test_two_ids_never_share_a_name(regid: int, bit: int) -> None:
 @given(st.tuples(*[st.integers(0, n) for n in (3, 7, 15, 15, 7)]))
 def test_every_encoding_has_a_name_of_its_own(encoding: tuple[int, int, int, int, int]) -> None:
     assert sysregs.name_of(*encoding)
+
+
+def test_registers_that_qemu_spells_out_get_their_names() -> None:
+    words = "Could not set register system register op0:3 op1:0 crn:0 crm:7 op2:2 to 1 (is 2)"
+    assert sysregs.named(words) == "Could not set register ID_AA64MMFR2_EL1 (S3_0_0_7_2) to 1 (is 2)"
+    assert sysregs.named("nothing of the kind") == "nothing of the kind"
