@@ -93,6 +93,11 @@ class Trial:
         return LIFECYCLES[self.params["lifecycle"]]
 
     @property
+    def rules(self) -> Sequence[Rule]:
+        """What the views from outside show differently where the guest runs."""
+        return () if self.bench.accel == "tcg" else UNDER_KVM
+
+    @property
     def ahead_us(self) -> int:
         """How far ahead, in µs, a guest's deadline has to be so that it is still ahead when the lifecycle is over."""
         return timers.ahead_us(self.lifecycle.runs_on_ms, self.bench.pace)
@@ -155,7 +160,7 @@ class Trial:
             guest.restart()
         elif subject is guest.machine:
             guest.follow(self.machines[self.machines.index(guest.machine) : self.machines.index(machine) + 1])
-        rules = RULES if self.source.accel == "tcg" else (*UNDER_KVM, *RULES)
+        rules = (*self.rules, *RULES)
         for pair in passage.pairs:
             self._compare(pair, (*rewrites, *RUNNING, *rules) if pair.ran else rules)
         guest.go()

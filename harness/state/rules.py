@@ -102,7 +102,7 @@ UNDER_KVM: tuple[Rule, ...] = (
         "seen as 0 -> 0x1800000000000000 on 7.3.4; vgic_sanitise_its_cbaser in arch/arm64/kvm/vgic/vgic-its.c",
     ),
     Rule(
-        r"CNTV_CVAL_EL0",
+        r"CNTV_CVAL_EL02?",
         Kind.REWRITTEN,
         "it is the virtual counter: in KVM's numbering of registers CVAL and CNT of the virtual timer have each other's place, "
         "and QEMU names a register by its number; CVAL itself is seen by the guest",

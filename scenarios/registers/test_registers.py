@@ -58,7 +58,7 @@ def test_every_register_survives(
     counts(registers=witness.evidence(guest))
     if not trial.lifecycle.restarts:
         for look in trial.looks("gdb"):
-            counts(registers=witness.cross_check(guest, look))
+            counts(registers=witness.cross_check(guest, look, trial.rules))
     guest.finish()
 
 
