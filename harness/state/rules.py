@@ -87,7 +87,7 @@ RULES: tuple[Rule, ...] = (
 
 UNDER_KVM: tuple[Rule, ...] = (
     Rule(
-        r"CNT[PV]_CTL_EL0",
+        r"CNTH?[PV]_CTL_EL\d+",
         Kind.DERIVED,
         "KVM computes ISTATUS from the counter when user space reads CTL, and QEMU gives a restored machine its counter when "
         "it lets it run; what the guest reads afterwards is judged by the timer oracle",
