@@ -200,7 +200,8 @@ def _each_interrupt(asked: Arrangement, own: Sequence[Reading], cpu: int) -> lis
         if late > bound:
             findings.append(Finding("late", cpu, f"{where} came {asked.milliseconds(late)} late"))
         if reading.ctl != ENABLE | ISTATUS:
-            what = f"{asked.register} reads {reading.ctl:#x} in the handler, not 0x5"
+            missing = f"{asked.register}.ISTATUS is missing: " if not reading.ctl & ISTATUS else ""
+            what = f"{missing}{asked.register} reads {reading.ctl:#x} in the handler, not 0x5"
             findings.append(Finding("istatus", cpu, f"{where}: {what}"))
     return findings
 

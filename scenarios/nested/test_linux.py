@@ -11,6 +11,7 @@ from harness.guest.payload import Guest
 from harness.plugin.matrix import Matrix, Params
 from harness.plugin.trial import Trial
 from harness.state.rules import Kind, Rule
+from scenarios.places import UNDER_KVM_BUT
 
 PLACE = {"hypervisor": ("linux",), "level": ("el1",), "vcpus": (1,), "cpu": ("host",)}
 LIFECYCLES = ("straight", "pause", "poll-registers")
@@ -44,7 +45,7 @@ def test_an_l2_gets_its_interrupts_while_l1_is_looked_at(
 def test_an_l2_keeps_its_registers_while_l1_is_looked_at(
     trial: Trial, boot: Callable[..., Guest], put_through: Callable[..., None], counts: Callable[..., None]
 ) -> None:
-    guest = boot("registers", sets="gpr,fp,sys")
+    guest = boot("registers", sets="gpr,fp,sys", but=UNDER_KVM_BUT)
     put_through(guest, rewrites=LINUX_RUNS)
     witness.hear_out(guest)
     witness.judge(guest, interrupted=trial.lifecycle.interrupts)

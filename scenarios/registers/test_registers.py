@@ -11,16 +11,10 @@ from harness.guest.payload import Guest
 from harness.lifecycle import LIFECYCLES
 from harness.plugin.matrix import Matrix, Params, Row
 from harness.plugin.trial import Trial
-from scenarios.places import CPUS, LEVELS, place_exists
+from scenarios.places import BREAKING, CPUS, LEVELS, UNDER_KVM_BUT, place_exists
 
-# Registers whose use makes a kernel go wrong, each by itself: see test_kernel_takes_every_register.
-BREAKING = ("hacr_el2", "sctlr2_el2")
 # What the payload fills with patterns, each set by itself, so that what is known of one hides nothing of the others.
 SETS = {"core": "gpr,fp,sys", "pauth": "gpr,pauth", "sve": "gpr,sve", "sme": "gpr,sme"}
-# RES0 bits that are kept until user space reads the register, and those whose writes only sometimes reach the CPU's own
-# (KVM switches its debug registers lazily, and the claim bits never).
-UNCERTAIN = ("csselr_el1", "sctlr2_el12", "hcrx_el2", "hfgrtr_el2", "hfgwtr_el2", "hfgitr_el2", "hdfgrtr_el2", "hdfgwtr_el2")
-UNDER_KVM_BUT = ",".join((*BREAKING, *UNCERTAIN, "dbgclaimclr_el1"))
 # 1024 bits of vector length instead of 2048.
 SHORT_VECTORS = "max,sve-max-vq=8"
 
