@@ -42,15 +42,6 @@ serve_control() {
     done
 }
 
-# Called by a line: an SSH server on the port `ssh`, as often as somebody comes. It wants /etc/dropbear/ed25519 and
-# /root/.ssh/authorized_keys.
-serve_ssh() {
-    while :; do
-        dropbear -i -E -s -m -r /etc/dropbear/ed25519 <>"$SSH_PORT" >&0 2>/run/dropbear.log
-        sleep 0.05
-    done &
-}
-
 /usr/bin/busybox --install -s /usr/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from getpass import getuser
 from pathlib import Path, PurePosixPath
 
 from harness.errors import UsageError
+from harness.tables import meant, only
 
 VARIABLE = "HARNESS_HOSTS"
 DEFAULT = Path("hosts.toml")
@@ -52,7 +52,7 @@ def find(name: str, path: Path) -> RemoteHost:
     """Return the host of that name. Raises UsageError where there is none, or the file cannot be read."""
     hosts = load(path)
     if name not in hosts:
-        remedy = _meant(name, hosts) if hosts else "add a table [host.NAME]"
+        remedy = meant(name, hosts) if hosts else "add a table [host.NAME]"
         raise UsageError(f"unknown host {name!r}", where=str(path), remedy=remedy)
     return hosts[name]
 
@@ -66,7 +66,7 @@ def load(path: Path) -> dict[str, RemoteHost]:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path), remedy=remedy) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"is not TOML: {error}", where=str(path)) from None
-    _only(content, ("host",), str(path))
+    only(content, ("host",), str(path))
     tables = content.get("host", {})
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         raise UsageError("'host' must be tables", where=str(path), remedy="write [host.NAME]")
@@ -75,7 +75,7 @@ def load(path: Path) -> dict[str, RemoteHost]:
 
 def _host(name: str, table: Mapping[str, object], path: Path) -> RemoteHost:
     where = f"{path}: host.{name}"
-    _only(table, KEYS, where)
+    only(table, KEYS, where)
     if ("address" in table) == ("socket" in table):
         raise UsageError("'address' or 'socket' must be given, and not both", where=where)
     port = table.get("port", 22)
@@ -108,14 +108,3 @@ def _words(table: Mapping[str, object], key: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise UsageError(f"{key!r} must be words, not {value!r}", where=where)
     return value
-
-
-def _only(table: Mapping[str, object], keys: Collection[str], where: str) -> None:
-    for key in table:
-        if key not in keys:
-            raise UsageError(f"unknown key {key!r}", where=where, remedy=_meant(key, keys))
-
-
-def _meant(word: str, choices: Collection[str]) -> str:
-    close = get_close_matches(word, list(choices), n=1)
-    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(choices)}"

@@ -62,6 +62,13 @@ def variants(option: Option) -> list[dict[str, str]]:
     return [dict(zip(given, values, strict=True)) for values in itertools.product(*given.values())]
 
 
+def lab_kernels(option: Option) -> dict[str, str]:
+    """Return the kernels of all labs of the run by how the user named them, as `uname -r`. Raises UsageError, MissingError."""
+    if option("--platform") != "lab":
+        return {}
+    return {choice.lab_kernel or "lab": choice.lab_assets().kernel_version for choice in _choices(option)}
+
+
 def workers_that_fit(option: Option) -> int | None:
     """Return how many workers can have their labs on this computer at once, None where no lab is wanted; at least one.
 

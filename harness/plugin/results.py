@@ -15,6 +15,7 @@ import pytest
 
 from harness.assets import qemu as assets_qemu
 from harness.errors import HarnessError, Verdict
+from harness.plugin import platforms
 from harness.report import bundle, html, junit, results
 from harness.report.model import Case, Run
 from harness.report.results import case_from_data
@@ -73,12 +74,13 @@ def provenance(config: pytest.Config) -> Mapping[str, object]:
     try:
         found = assets_qemu.resolve(config.getoption("--qemu"))
         qemu: dict[str, object] = {"version": found.version_text, "origin": found.origin}
+        kernels = platforms.lab_kernels(config.getoption)
     except HarnessError as error:
-        qemu = {"missing": str(error)}
+        qemu, kernels = {"missing": str(error)}, {}
     return {
         "harness": _describe(config.rootpath),
         "qemu": qemu,
-        "kernels": {"host": platform.release()},
+        "kernels": {"host": platform.release(), **kernels},
         "cpu": _cpu(),
         "python": platform.python_version(),
         "options": " ".join(config.invocation_params.args),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +18,7 @@ from packaging.version import Version
 
 from harness.errors import Suspect, UsageError, Verdict
 from harness.report.model import Case, Scalar
+from harness.tables import meant, only
 
 KEYS = ("id", "what", "suspect", "qemu", "kernel", "seen", "when", "message", "reason", "evidence")
 _VERSIONS = ("qemu", "kernel")
@@ -103,7 +104,7 @@ def load(path: Path) -> KnownIssues:
         raise UsageError(f"cannot be read ({error.strerror})", where=str(path)) from error
     except ValueError as error:
         raise UsageError(f"is not TOML ({error})", where=str(path)) from error
-    _only(data, ("issue",), str(path))
+    only(data, ("issue",), str(path))
     entries = data.get("issue", [])
     if not isinstance(entries, list):
         raise UsageError("'issue' must be a list of tables", where=str(path), remedy="write [[issue]]")
@@ -117,11 +118,11 @@ def load(path: Path) -> KnownIssues:
 def _issue(entry: Mapping[str, object], where: str) -> Issue:
     if isinstance(name := entry.get("id"), str):
         where = f"{where} ({name})"
-    _only(entry, KEYS, where)
+    only(entry, KEYS, where)
     words = {key: _words(entry, key, where) for key in KEYS if key not in ("seen", "when", *_VERSIONS)}
     suspects = [str(suspect) for suspect in Suspect]
     if (suspect := words["suspect"]) not in suspects:
-        raise UsageError(f"unknown suspect {suspect!r}", where=where, remedy=_meant(suspect, suspects))
+        raise UsageError(f"unknown suspect {suspect!r}", where=where, remedy=meant(suspect, suspects))
     ranges = {name: _specifier(_words(entry, name, where), name, where) for name in _VERSIONS if name in entry}
     if not ranges:
         raise UsageError("'qemu' or 'kernel' must be given, in words", where=where)
@@ -184,14 +185,3 @@ def _words(entry: Mapping[str, object], key: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise UsageError(f"{key!r} must be given, in words", where=where)
     return value
-
-
-def _only(table: Mapping[str, object], keys: Collection[str], where: str) -> None:
-    for key in table:
-        if key not in keys:
-            raise UsageError(f"unknown key {key!r}", where=where, remedy=_meant(key, keys))
-
-
-def _meant(word: str, choices: Collection[str]) -> str:
-    close = get_close_matches(word, list(choices), n=1)
-    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(choices)}"
