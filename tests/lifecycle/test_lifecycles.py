@@ -19,7 +19,7 @@ from harness.qemu.machine import Machine, Workshop
 from harness.qemu.spec import MachineSpec, Start
 from harness.state.diff import compare
 from harness.state.rules import RULES, RUNNING
-from tests.qemu.fakes import workshop
+from tests.qemu.fakes import are_closed, descriptors, workshop
 
 # The names that results, options and known issues use.
 NAMES = {
@@ -62,7 +62,7 @@ def test_the_guest_goes_on(each: Lifecycle, shared: Workshop) -> None:
         machines.append(machine)
         return machine.__enter__()
 
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     try:
         guest = Guest("timers", ARGUMENTS, start("source", Start.RUNNING))
         guest.reach_now()
@@ -85,7 +85,7 @@ def test_the_guest_goes_on(each: Lifecycle, shared: Workshop) -> None:
         assert comparison.same, comparison.sentence()
         assert comparison.compared > 150
     assert all(machine.process.poll() is not None for machine in machines)
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert are_closed(before)
 
 
 def test_nothing_is_left(shared: Workshop) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.assets.qemu import QemuBinary
+from harness.deadline import Deadline
 from harness.events import Timeline
 from harness.host.local import LocalHost
 from harness.qemu.gdb import TargetCache
@@ -30,6 +32,19 @@ def script(directory: Path) -> Path:
     path.write_text(f'#!/bin/sh\nPYTHONPATH="{ENV["PYTHONPATH"]}" exec "{ARGV[0]}" -S "{PROGRAM}" "$@"\n')
     path.chmod(0o755)
     return path
+
+
+def descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def are_closed(before: int) -> bool:
+    """Say whether no more are open than `before`; a thread that heard an exit closes its own a moment later."""
+    deadline = Deadline.after(5)
+    while descriptors() > before and not deadline.expired:
+        time.sleep(0.01)
+    return descriptors() <= before
 
 
 @dataclass

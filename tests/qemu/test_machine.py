@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from harness.errors import DeadlineExpired, GuestFailure, QemuFailure
 from harness.qemu import machine as machine_module
 from harness.qemu.qmp import QmpRefused
 from harness.qemu.spec import Start
-from tests.qemu.fakes import FAKE, Starter
+from tests.qemu.fakes import FAKE, Starter, are_closed, descriptors
 
 
 def soon() -> Deadline:
@@ -159,12 +158,12 @@ def test_start_paused_waits_for_cont(fake: Starter) -> None:
 
 def test_all_that_is_known_stays_and_nothing_else(fake: Starter) -> None:
     machine = fake()
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     second = fake(side="destination")
     second.look(soon())
     second.close()
     second.close()
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert are_closed(before)
     names = {path.name for path in second.directory.iterdir() if not stat.S_ISSOCK(path.stat().st_mode)}
     assert names == {"console.log", "qmp.log", "stderr.log"}
     assert '-> {"execute":"qmp_capabilities"' in (second.directory / "qmp.log").read_text()
