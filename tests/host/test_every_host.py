@@ -40,11 +40,15 @@ def soon() -> Deadline:
 def gone(pid: int) -> bool:
     """Say whether a process goes soon; it is not ours to wait for."""
     deadline = soon()
-    while Path(f"/proc/{pid}").exists() and "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text():
-        if deadline.expired:
-            return False
+    while not deadline.expired:
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or between that and the reading of it
+            return True
+        if "\nState:\tZ" in status:
+            return True
         time.sleep(0.01)
-    return True
+    return False
 
 
 def test_a_command_and_all_it_says(host: Host) -> None:
