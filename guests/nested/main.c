@@ -364,6 +364,19 @@ static void run_once(struct vcpu *v)
 	}
 }
 
+/*
+ * On each vCPU, before an L2 runs on any: where a TLBI of a guest hypervisor makes KVM unmap a whole stage 2, it takes seconds
+ * beside a vCPU that is running, and a timer armed there would not be ahead any more.
+ */
+static void prepare(void *unused)
+{
+	uint64_t daif = irq_save();
+
+	(void)unused;
+	set_up(self());
+	irq_restore(daif);
+}
+
 /* On each vCPU, until the end. */
 static void run(void *unused)
 {
@@ -371,7 +384,6 @@ static void run(void *unused)
 
 	(void)unused;
 	irq_mask();
-	set_up(v);
 	while (!load(finished)) {
 		run_once(v);
 		store(v->lr_busy, (read_sysreg(ICH_LR0_EL2) & LR_STATE) != 0);
@@ -428,6 +440,7 @@ void guest_main(void)
 	gic_set_handler(MAINTENANCE, on_maintenance);
 	if (arg.timer != NO_TIMER)
 		gic_set_handler(timer_intid(own_timer()), on_own_timer);
+	smp_call_all(prepare, NULL);
 	smp_call_all(run, NULL);
 	finish();
 }
