@@ -125,18 +125,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     (matrix,) = marker.args
     assert isinstance(matrix, Matrix)
     config = metafunc.config
-    if not _is_for(matrix, config):
+    platform = config.getoption("--platform")
+    rows = _rows(matrix, config) if _is_for(matrix, config) else []
+    if not rows:
+        if _is_for(matrix, config) and not config.getoption("--lifecycle"):
+            raise pytest.UsageError(f"{metafunc.definition.nodeid}: no case is left; nothing would be proven")
         metafunc.parametrize("case", [pytest.param(Params({}), id="elsewhere")])  # to be deselected
         return
-    lifecycles = config.getoption("--lifecycle")
-    only = {"lifecycle": lifecycles} if lifecycles else {}
-    platform = config.getoption("--platform")
-    matrix = matrix.where(platforms.FACTORS.get(platform, platforms.UNDER_KVM), kvm=platform != "tcg")
-    rows = matrix.rows(everything=config.getoption("everything"), only=only)
-    if not rows:
-        raise pytest.UsageError(f"{metafunc.definition.nodeid}: no case is left; nothing would be proven")
     cases = [Params({**variant, **row}) for variant in platforms.variants(config.getoption) for row in rows]
     metafunc.parametrize("case", [pytest.param(case, id=f"{platform}-{case.id}") for case in cases])
+
+
+def _rows(matrix: Matrix, config: pytest.Config) -> list[Params]:
+    lifecycles = config.getoption("--lifecycle")
+    platform = config.getoption("--platform")
+    here = matrix.where(platforms.FACTORS.get(platform, platforms.UNDER_KVM), kvm=platform != "tcg")
+    return here.rows(everything=config.getoption("everything"), only={"lifecycle": lifecycles} if lifecycles else {})
 
 
 def _is_for(matrix: Matrix, config: pytest.Config) -> bool:
@@ -144,15 +148,17 @@ def _is_for(matrix: Matrix, config: pytest.Config) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out scenarios that are for other platforms."""
-    elsewhere = [
-        item
-        for item in items
-        if (marker := item.get_closest_marker("matrix")) is not None and not _is_for(marker.args[0], config)
-    ]
+    """Leave out scenarios that are for other platforms, or have none of the lifecycles that the user named."""
+    elsewhere = [item for item in items if isinstance(item, pytest.Function) and _is_elsewhere(item)]
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in elsewhere]
+        if not items and not _is_worker(config):  # of a run with workers, pytest's exit status says it
+            raise pytest.UsageError("no case is left; nothing would be proven")
+
+
+def _is_elsewhere(item: pytest.Function) -> bool:
+    return item.get_closest_marker("matrix") is not None and not item.callspec.params["case"]
 
 
 @pytest.fixture(scope="session")
