@@ -365,8 +365,9 @@ static void run_once(struct vcpu *v)
 }
 
 /*
- * On each vCPU, before an L2 runs on any: where a TLBI of a guest hypervisor makes KVM unmap a whole stage 2, it takes seconds
- * beside a vCPU that is running, and a timer armed there would not be ahead any more.
+ * On each vCPU, one after the other, before an L2 runs on any: where a TLBI of a guest hypervisor makes KVM unmap whole stage 2
+ * tables, it goes on in small steps between which it hands a lock to any vCPU that wants it too. On an emulated host with more
+ * to do than it has cores for, that takes many seconds, and a timer armed meanwhile would not be ahead any more.
  */
 static void prepare(void *unused)
 {
@@ -440,7 +441,8 @@ void guest_main(void)
 	gic_set_handler(MAINTENANCE, on_maintenance);
 	if (arg.timer != NO_TIMER)
 		gic_set_handler(timer_intid(own_timer()), on_own_timer);
-	smp_call_all(prepare, NULL);
+	for (unsigned cpu = 0; cpu < vcpus; cpu++)
+		smp_call(cpu, prepare, NULL);
 	smp_call_all(run, NULL);
 	finish();
 }

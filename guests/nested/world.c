@@ -113,7 +113,9 @@ void world_build(unsigned cpu, struct l2 *l2, struct frame *entry)
 	write_sysreg(cntvoff_el2, far_offset(L2_VIRTUAL_OFFSET));
 	set_el1(l2);
 	dsb();
-	asm volatile("tlbi alle1" ::: "memory");
+	isb();
+	/* Of this VMID only: for `alle1` KVM goes through every stage 2 that it keeps for any vCPU. */
+	asm volatile("tlbi vmalls12e1" ::: "memory");
 	dsb();
 	isb();
 	*entry = (struct frame){ .elr = (uintptr_t)l2_start, .spsr = SPSR_EL1H_DAIF };
