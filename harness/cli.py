@@ -115,7 +115,7 @@ def setup(
     "--kernel", "lab_kernel", metavar="SUITE|IMAGE", help="Its kernel: of a Debian suite that was set up, or an arm64 Image."
 )
 @click.option("--modules", "lab_modules", metavar="DIR", help="Modules of a kernel that is a file.")
-@click.option("--cpu", "lab_cpu", metavar="MODEL", help="Its CPU, as QEMU's -cpu (default: max,lpa2=off).")
+@click.option("--cpu", "lab_cpu", metavar="MODEL", help="Its CPU, as QEMU's -cpu (default: neoverse-n2).")
 @click.option("--qemu", "lab_qemu", metavar="SUITE|FILE", help="The QEMU inside. The one that emulates the lab: $HARNESS_QEMU.")
 @click.option("--cold", is_flag=True, help="Boot it instead of starting it from a template.")
 @click.option("--keep", is_flag=True, help="Leave it running, and say how to log in.")

@@ -7,6 +7,7 @@ computer, on an arm64 computer of the inventory.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -76,7 +77,7 @@ def workers_that_fit(option: Option) -> int | None:
     """
     if option("--platform") != "lab":
         return None
-    each = max(len(set(_sides(option, variant))) for variant in variants(option))
+    each = _labs_at_once(option)
     fit = doctor.labs_that_fit() // each
     if not fit:
         plural = "s" if each > 1 else ""
@@ -84,6 +85,13 @@ def workers_that_fit(option: Option) -> int | None:
             f"no room for {each} lab{plural}", where="--platform lab", remedy="`harness doctor` says what a lab takes"
         )
     return fit
+
+
+def crowd(option: Option, workers: int) -> float:
+    """Return how many vCPUs of labs share a core of this computer when all workers are at it; at least one."""
+    if option("--platform") != "lab":
+        return 1.0
+    return max(1.0, workers * _labs_at_once(option) * doctor.LAB_VCPUS / len(os.sched_getaffinity(0)))
 
 
 @contextmanager
@@ -99,6 +107,11 @@ def grounds(option: Option, hub: Hub, desk: LocalHost) -> Iterator[Callable[[Map
         yield lambda params: made.ready(*_sides(option, params))
     finally:
         made.close()
+
+
+def _labs_at_once(option: Option) -> int:
+    """Return how many labs one case needs at most."""
+    return max(len(set(_sides(option, variant))) for variant in variants(option))
 
 
 def _choices(option: Option) -> list[Choice]:

@@ -113,6 +113,11 @@ def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
+def _workers(config: pytest.Config) -> int:
+    """Return how many workers the run has, this process being one of them; 1 without pytest-xdist."""
+    return int(config.workerinput["workercount"]) if _is_worker(config) else 1  # type: ignore[attr-defined]  # pytest-xdist's
+
+
 def _out(config: pytest.Config) -> Path:
     return Path(config.getoption("--out") or config.rootpath / "out")
 
@@ -169,7 +174,8 @@ def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
         _known_issues(pytestconfig)
         with Hub() as hub, LocalHost() as desk, platforms.grounds(pytestconfig.getoption, hub, desk) as grounds:
             accel = "tcg" if pytestconfig.getoption("--platform") == "tcg" else "kvm"
-            yield Bench(grounds, payloads, cache.root() / "slots", _out(pytestconfig), accel)
+            crowd = platforms.crowd(pytestconfig.getoption, _workers(pytestconfig))
+            yield Bench(grounds, payloads, cache.root() / "slots", _out(pytestconfig), accel, crowd)
     except (UsageError, MissingError) as error:
         if _is_worker(pytestconfig):
             raise  # leaving a worker of pytest-xdist in mid-run crashes the controller
@@ -246,7 +252,7 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     if trial is None:
         return case
     if trial.qemu_version:
-        case = _known_issues(item.config).judge(case, trial.qemu_version, trial.kernel_version)
+        case = _known_issues(item.config).judge(case, *trial.versions)
     if case.verdict in (Verdict.PASS, Verdict.SKIP, Verdict.BLOCKED):
         return case
     case = replace(case, bundle=bundle.path_of(case.id))

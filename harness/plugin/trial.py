@@ -42,7 +42,8 @@ from harness.state.diff import compare
 from harness.state.model import State
 from harness.state.rules import RULES, RUNNING, UNDER_KVM, Rule
 
-# In a lab QEMU needs a second to start, and each of its answers crosses an emulated SSH server.
+# In a lab QEMU needs a second to start, and each of its answers crosses an emulated SSH server: six times what an idle lab
+# needs for the slowest, poll-registers with two vCPUs, is a bit more than twice that.
 PACE_UNDER_KVM = 6
 # For a host to show that it is there.
 _ANSWER_SECONDS = 20.0
@@ -58,11 +59,13 @@ class Bench:
     slots: Path
     out: Path
     accel: str = "tcg"
+    # How many labs' vCPUs there are to each core of this computer, at least one.
+    crowd: float = 1.0
 
     @property
     def pace(self) -> int:
         """How many times longer things take than by TCG on this computer."""
-        return 1 if self.accel == "tcg" else PACE_UNDER_KVM
+        return 1 if self.accel == "tcg" else round(PACE_UNDER_KVM * self.crowd)
 
 
 @dataclass
@@ -221,7 +224,9 @@ class Trial:
             first = self.differences[0]
             more = f" (and {len(self.differences) - 1} more)" if len(self.differences) > 1 else ""
             name = f"{first.name}.{first.field}" if first.field else first.name
-            raise StateDiffers(f"{name} was {first.before} and is {first.after}{more}", suspect=Suspect.QEMU)
+            # All of them: whoever excuses the failure has to excuse each.
+            said = f"{name} was {first.before} and is {first.after}{more}{self.difference_words() if more else ''}"
+            raise StateDiffers(said, suspect=self.source.culprit)
         if not any(guest.messages for guest in self.guests):
             raise NoEvidence("no guest said a word")
         if not self.registers + self.interrupts:
@@ -302,6 +307,13 @@ class Trial:
     def kernel_version(self) -> str:
         """The release of the kernel under the source, as `uname -r`; nothing where it is not under test."""
         return self.source.facts.get("kernel", "") if self._grounds else ""
+
+    @property
+    def versions(self) -> tuple[str, str, str, str]:
+        """QEMU and kernel of the source, and of the destination where it is another ground, as `KnownIssues.judge` has them."""
+        far = self._grounds[-1] if len(self._distinct_grounds) > 1 else None
+        there = (far.qemu.version_text, far.facts.get("kernel", "")) if far else ("", "")
+        return (self.qemu_version, self.kernel_version, *there)
 
     def blame(self, failure: Failure) -> None:
         """Put what a guest saw, and nobody has explained, down to whoever emulates its CPU."""

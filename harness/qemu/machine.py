@@ -33,6 +33,8 @@ from harness.state.model import State
 
 # A QMP command is answered by the main loop; under a busy TCG it may have to wait for the big lock.
 COMMAND_SECONDS = 20.0
+# Under KVM its host may be emulated itself: a QEMU starts in a second there, in twenty where three labs share a core.
+_TIMES_UNDER_KVM = 3
 # Events that end the wait for a guest's word (qapi/run-state.json, qapi/block-core.json).
 _FATAL_EVENTS = frozenset({"GUEST_PANICKED", "WATCHDOG", "MEMORY_FAILURE", "BLOCK_IO_ERROR"})
 
@@ -91,7 +93,7 @@ class Machine:
     def __enter__(self) -> Self:
         """Connect QMP, and let the guest run if it should."""
         try:
-            self.qmp.connect(Deadline.after(COMMAND_SECONDS))
+            self.qmp.connect(self._soon())
             self.console = Console(self._hub, self.connect("console"), self.side, self.directory / "console.log", self.timeline)
             self._open.callback(self.console.close)
             self.console.closed_by_qemu = self._console_closed
@@ -117,7 +119,7 @@ class Machine:
     def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
         """Run one QMP command; errors as `Qmp.execute`, with QEMU's last words when it died of it."""
         try:
-            return self.qmp.execute(command, arguments, deadline=Deadline.after(COMMAND_SECONDS))
+            return self.qmp.execute(command, arguments, deadline=self._soon())
         except QmpRefused:
             raise
         except QemuFailure:
@@ -240,6 +242,9 @@ class Machine:
         if status is None:
             return None
         return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+
+    def _soon(self) -> Deadline:
+        return Deadline.after(COMMAND_SECONDS * (_TIMES_UNDER_KVM if self.spec.accel == "kvm" else 1))
 
     def _console_closed(self) -> None:
         """Say how the process ended, its console having closed; the exit itself may be heard a moment later."""

@@ -20,8 +20,8 @@ from harness.errors import Suspect, UsageError, Verdict
 from harness.report.model import Case, Scalar
 from harness.tables import meant, only
 
-KEYS = ("id", "what", "suspect", "qemu", "kernel", "seen", "when", "message", "reason", "evidence")
-_VERSIONS = ("qemu", "kernel")
+KEYS = ("id", "what", "suspect", "dst_qemu", "dst_kernel", "qemu", "kernel", "seen", "when", "message", "reason", "evidence")
+_VERSIONS = ("dst_qemu", "dst_kernel", "qemu", "kernel")
 CASE_KEYS = ("subject", "platform", "lifecycle")
 
 VERSION = re.compile(r"(?<![\d.])(\d+\.\d+(?:\.\d+)*)(?:[-~]?rc(\d+))?")
@@ -47,9 +47,9 @@ class Issue:
     id: str
     what: str
     suspect: Suspect
-    # Of QEMU where the guest began, and of the kernel under it. One of both is given; the other means any, or none.
-    qemu: SpecifierSet | None
-    kernel: SpecifierSet | None
+    # Of `qemu` where the guest began and of the `kernel` under it; with `dst_` where it went on, on another ground. One of the
+    # first two is given at least; what is not given means any, or none.
+    versions: Mapping[str, SpecifierSet]
     seen: tuple[str, ...]
     when: Mapping[str, tuple[Scalar, ...]]
     message: re.Pattern[str]
@@ -57,14 +57,11 @@ class Issue:
     evidence: str
 
     def concerns(self, case: Case, versions: Mapping[str, Version]) -> bool:
-        """Say whether `case` is one that the issue makes fail, on these versions of `qemu` and of `kernel`, if any."""
+        """Say whether `case` is one that the issue makes fail, on these versions by the names of `versions`."""
         given = {**case.params, "subject": case.subject, "platform": case.platform, "lifecycle": case.lifecycle}
         alike = all(key in given and given[key] in values for key, values in self.when.items())
-        wanted = {"qemu": self.qemu, "kernel": self.kernel}
         return alike and all(
-            name in versions and range_.contains(versions[name], prereleases=True)
-            for name, range_ in wanted.items()
-            if range_ is not None
+            name in versions and range_.contains(versions[name], prereleases=True) for name, range_ in self.versions.items()
         )
 
 
@@ -74,16 +71,17 @@ class KnownIssues:
 
     issues: tuple[Issue, ...] = ()
 
-    def judge(self, case: Case, qemu: str, kernel: str = "") -> Case:
+    def judge(self, case: Case, qemu: str, kernel: str = "", dst_qemu: str = "", dst_kernel: str = "") -> Case:
         """Return the case with verdict known or fixed where an entry says so, unchanged otherwise.
 
         `qemu` is what that QEMU says of itself, or its package version; `kernel` that of the kernel under test, as `uname -r`,
-        or nothing. Only fail and pass are judged: a case that could not be tried proves nothing. Raises UsageError when
-        either holds no version.
+        or nothing; with `dst_`, the same of the destination where that is another ground. Only fail and pass are judged: a
+        case that could not be tried proves nothing. Raises UsageError when one of them holds no version.
         """
         if case.verdict not in (Verdict.FAIL, Verdict.PASS) or not self.issues:
             return case
-        versions = {name: parse_version(text) for name, text in (("qemu", qemu), ("kernel", kernel)) if text}
+        given = {"qemu": qemu, "kernel": kernel, "dst_qemu": dst_qemu, "dst_kernel": dst_kernel}
+        versions = {name: parse_version(text) for name, text in given.items() if text}
         matching = [issue for issue in self.issues if issue.concerns(case, versions)]
         if case.verdict is Verdict.FAIL:
             excused = [issue for issue in matching if issue.message.search(case.message)]
@@ -91,7 +89,9 @@ class KnownIssues:
         if not matching:
             return case
         issue = matching[0]
-        on = ", ".join(f"{'QEMU' if name == 'qemu' else name} {version}" for name, version in versions.items())
+        on = ", ".join(
+            f"{name.replace('qemu', 'QEMU').replace('dst_', 'destination ')} {version}" for name, version in versions.items()
+        )
         message = f"known issue {issue.id} did not fail on {on} ({issue.what}); narrow or remove its entry"
         return replace(case, verdict=Verdict.FIXED, known_issue=issue.id, suspect=issue.suspect, message=message)
 
@@ -124,7 +124,7 @@ def _issue(entry: Mapping[str, object], where: str) -> Issue:
     if (suspect := words["suspect"]) not in suspects:
         raise UsageError(f"unknown suspect {suspect!r}", where=where, remedy=meant(suspect, suspects))
     ranges = {name: _specifier(_words(entry, name, where), name, where) for name in _VERSIONS if name in entry}
-    if not ranges:
+    if not ranges.keys() & {"qemu", "kernel"}:
         raise UsageError("'qemu' or 'kernel' must be given, in words", where=where)
     # What was seen are versions of whoever is to blame: the kernel, where one is named.
     name, versions = list(ranges.items())[-1]
@@ -136,8 +136,7 @@ def _issue(entry: Mapping[str, object], where: str) -> Issue:
         id=words["id"],
         what=words["what"],
         suspect=Suspect(suspect),
-        qemu=ranges.get("qemu"),
-        kernel=ranges.get("kernel"),
+        versions=ranges,
         seen=tuple(map(str, seen)),
         when=_when(entry, where),
         message=_pattern(words["message"], where),

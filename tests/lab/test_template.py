@@ -73,7 +73,7 @@ def test_equal_labs_have_one_template(binary: QemuBinary) -> None:
     "other",
     [
         replace(SPEC, content="content-2"),
-        replace(SPEC, cpu="neoverse-n2"),
+        replace(SPEC, cpu="neoverse-v1"),
         replace(SPEC, vcpus=3),
         replace(SPEC, memory_mib=1024),
         replace(SPEC, append="nokaslr"),

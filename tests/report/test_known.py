@@ -251,6 +251,17 @@ def test_a_shipped_entry_excuses_its_failure_and_no_other(issue: known.Issue) ->
     assert word in sentence and not issue.message.search(sentence.replace(word, other))
 
 
+def test_an_entry_for_a_destination_wants_that_destination(tmp_path: Path) -> None:
+    between = ENTRY.replace('qemu = ">=10.0,<12"', 'qemu = ">=10.0,<12"\ndst_qemu = "<10"\ndst_kernel = ">=7"')
+    issues = load(tmp_path, between)
+    assert issues.judge(FAILED, "11.1.3", "", "7.2.22", "7.3.4").known_issue == "timers-lost"
+    assert issues.judge(FAILED, "11.1.3", "7.3.4", "7.2.22", "6.12.1") is FAILED
+    assert issues.judge(FAILED, "11.1.3", "7.3.4", "11.1.3", "7.3.4") is FAILED
+    assert issues.judge(FAILED, "11.1.3", "7.3.4") is FAILED, "there is no other ground"
+    with pytest.raises(UsageError, match="'qemu' or 'kernel' must be given"):
+        load(tmp_path, ENTRY.replace("qemu =", "dst_qemu ="))
+
+
 def test_an_entry_for_a_kernel_wants_that_kernel(tmp_path: Path) -> None:
     of_kernel = ENTRY.replace('qemu = ">=10.0,<12"', 'kernel = ">=7.3"').replace('["10.0.2", "11.1.3"]', '["7.3.4"]')
     issues = load(tmp_path, of_kernel)
