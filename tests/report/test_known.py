@@ -234,6 +234,13 @@ REAL = {
         ),
         ("acked: pending is 1", "idle: pending is 1"),
     ),
+    "kvm-reset-forwarded-interrupt": (
+        (
+            "nested: pending-lr none hw at EL2 with E2H=1 on host with 1 vCPU through reset in the lab neoverse-n2: source console: "
+            "waited 90.0 s for the guest's `now`; last bytes b''; suspect QEMU"
+        ),
+        ("`now`", "`hello`"),
+    ),
     "qemu-kvm-gicd-irouter": (
         (
             "gic: edge at EL1 on host with 2 vCPUs through snapshot in the lab max,lpa2=off: the guest found: vCPU 0: spi 145, "
