@@ -40,7 +40,7 @@ from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_
 from harness.report.model import Case
 from harness.state.diff import compare
 from harness.state.model import State
-from harness.state.rules import RULES, RUNNING, UNDER_KVM, Rule
+from harness.state.rules import BETWEEN, RULES, RUNNING, UNDER_KVM, Rule
 
 # In a lab QEMU needs a second to start, and each of its answers crosses an emulated SSH server: six times what an idle lab
 # needs for the slowest, poll-registers with two vCPUs, is a bit more than twice that.
@@ -97,8 +97,11 @@ class Trial:
 
     @property
     def rules(self) -> Sequence[Rule]:
-        """What the views from outside show differently where the guest runs."""
-        return () if self.bench.accel == "tcg" else UNDER_KVM
+        """What may differ between two looks, where the guest runs and where it goes on."""
+        if self.bench.accel == "tcg":
+            return RULES
+        here, there = self.versions[:2], self.versions[2:]
+        return (*UNDER_KVM, *RULES, *(BETWEEN if any(there) and here != there else ()))
 
     @property
     def ahead_us(self) -> int:
@@ -163,7 +166,7 @@ class Trial:
             guest.restart()
         elif subject is guest.machine:
             guest.follow(self.machines[self.machines.index(guest.machine) : self.machines.index(machine) + 1])
-        rules = (*self.rules, *RULES)
+        rules = self.rules
         for pair in passage.pairs:
             self._compare(pair, (*rewrites, *RUNNING, *rules) if pair.ran else rules)
         guest.go()
@@ -180,7 +183,7 @@ class Trial:
 
     def difference_words(self) -> str:
         """Return which registers must have survived and did not, numbered ones together: `; registers differ: cpu0/Z#`."""
-        names = sorted({re.sub(r"\d+$", "#", row.name) for row in self.differences})
+        names = sorted({re.sub(r"/([A-Z])\d+$", r"/\1#", row.name) for row in self.differences})
         return f"; registers differ: {', '.join(names)}" if names else ""
 
     @contextmanager
@@ -341,7 +344,7 @@ class Trial:
         return self._open.enter_context(machine)
 
     def _compare(self, pair: Pair, rules: Sequence[Rule]) -> None:
-        comparison = compare(pair.before, pair.after, rules)
+        comparison = compare(pair.before, pair.after, [rule for rule in rules if rule.view in ("", pair.before.view)])
         self.registers += comparison.compared
         self.differences += rows_of(comparison)
 

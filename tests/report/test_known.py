@@ -241,6 +241,23 @@ REAL = {
         ),
         ("`now`", "`hello`"),
     ),
+    "kvm-mmfr2-nv-gone": (
+        (
+            "registers: core at EL1 on host with 1 vCPU through file in the lab trixie neoverse-n2: cpu0/ID_AA64MMFR2_EL1.NV was 0x2 "
+            "and is 0x0; suspect kernel (L0)"
+        ),
+        ("NV was", "BBM was"),
+    ),
+    "kvm-older-kernel-refuses": (
+        (
+            "timers: cntp armed cval far at EL1 on host with 1 vCPU through file in the lab trixie-backports neoverse-n2: destination: "
+            "the destination did not take the stream: handle_cpreg_only_in_incoming_stream: PMMIR_EL1 (S3_0_9_14_6) in the incoming "
+            "stream but unknown on the destination: fail migration; Could not set register ID_AA64MMFR2_EL1 (S3_0_0_7_2) to "
+            "1221011110001011 (is 1221011112001011); Could not set register fw reg 0 to 10003 (is 10001); Failed to put registers "
+            "after init: Invalid argument; suspect QEMU"
+        ),
+        ("fw reg 0", "ID_AA64PFR0_EL1"),
+    ),
     "qemu-kvm-gicd-irouter": (
         (
             "gic: edge at EL1 on host with 2 vCPUs through snapshot in the lab max,lpa2=off: the guest found: vCPU 0: spi 145, "
