@@ -22,6 +22,7 @@ from harness.errors import (
     HostFailure,
     KernelFailure,
     NoEvidence,
+    QemuFailure,
     StateDiffers,
     Suspect,
     TimerFailure,
@@ -38,9 +39,10 @@ from harness.qemu.machine import Machine
 from harness.qemu.spec import MachineSpec, Start
 from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
 from harness.report.model import Case
-from harness.state.diff import compare
+from harness.state.diff import between, compare
 from harness.state.model import State
 from harness.state.rules import BETWEEN, RULES, RUNNING, UNDER_KVM, Rule
+from harness.state.stream import decode
 
 # In a lab QEMU needs a second to start, and each of its answers crosses an emulated SSH server: six times what an idle lab
 # needs for the slowest, poll-registers with two vCPUs, is a bit more than twice that.
@@ -100,8 +102,13 @@ class Trial:
         """What may differ between two looks, where the guest runs and where it goes on."""
         if self.bench.accel == "tcg":
             return RULES
+        return (*UNDER_KVM, *RULES, *(BETWEEN if self._between else ()))
+
+    @property
+    def _between(self) -> bool:
+        """Whether the guest goes on under another QEMU or kernel."""
         here, there = self.versions[:2], self.versions[2:]
-        return (*UNDER_KVM, *RULES, *(BETWEEN if any(there) and here != there else ()))
+        return any(there) and here != there
 
     @property
     def ahead_us(self) -> int:
@@ -159,7 +166,11 @@ class Trial:
         passage = Passage(self._start, compare_streams)
         self.passages.append(passage)
         subject = self.source.hypervisor or guest.machine
-        machine = self.lifecycle.run(passage, subject)
+        try:
+            machine = self.lifecycle.run(passage, subject)
+        except QemuFailure as error:
+            error.what += self._registers_between()
+            raise
         if self.lifecycle.interrupts and not passage.pairs:
             raise NoEvidence(f"the lifecycle {self.lifecycle.name} compared nothing")
         if self.lifecycle.restarts:
@@ -170,6 +181,21 @@ class Trial:
         for pair in passage.pairs:
             self._compare(pair, (*rewrites, *RUNNING, *rules) if pair.ran else rules)
         guest.go()
+
+    def _registers_between(self) -> str:
+        """Say in words which registers new machines on the two grounds have that differ; nothing where the grounds do not.
+
+        What QEMU says of a refusal names registers only since 11.1, and never those that the source lacks.
+        """
+        if not self._between:
+            return ""
+        new = Passage(self._start)
+        try:
+            saved = [new.save(self._start(f"{side}-new", Start.PAUSED), f"{side}.new") for side in ("source", "destination")]
+            source, destination = (State.from_stream(decode(each.here())) for each in saved)
+        except HarnessError as error:
+            return f"; the registers of new machines there could not be compared: {error}"
+        return between(source, destination)
 
     def looks(self, view: str) -> list[State]:
         """Return all looks of one view, in order."""

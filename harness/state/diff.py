@@ -6,6 +6,7 @@ knows, and says nothing (design, idea 3).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,19 @@ from harness.state import sysregs
 from harness.state.model import State, Value
 from harness.state.rules import DEFAULT, RULES, Kind, Rule, rule_for
 
+# System registers by name or encoding, and KVM's firmware registers by id.
+_REGISTER = r"cpu0/([A-Z][A-Z0-9_]+_EL[0-3]\w*|S\d_\d_C\d+_C\d+_\d|0x[0-9a-f]{16})"
+# Documentation/virt/kvm/arm/fw-pseudo-registers.rst; arch/arm64/include/uapi/asm/kvm.h.
+_FIRMWARE = {
+    "0x6030000000140000": "KVM_REG_ARM_PSCI_VERSION",
+    "0x6030000000140001": "KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_1",
+    "0x6030000000140002": "KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_2",
+    "0x6030000000140003": "KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3",
+    "0x6030000000160000": "KVM_REG_ARM_STD_BMAP",
+    "0x6030000000160001": "KVM_REG_ARM_STD_HYP_BMAP",
+    "0x6030000000160002": "KVM_REG_ARM_VENDOR_HYP_BMAP",
+    "0x6030000000160003": "KVM_REG_ARM_VENDOR_HYP_BMAP_2",
+}
 _SHOWN = 3  # differences that a sentence spells out
 
 
@@ -86,6 +100,32 @@ def compare(before: State, after: State, rules: Sequence[Rule] = RULES) -> Compa
 def cross_check(earlier: State, later: State, rules: Sequence[Rule] = RULES) -> Comparison:
     """Compare two views on the names they share. Raises NoEvidence where they share none."""
     return _compare(earlier, later, earlier.registers.keys() & later.registers.keys(), rules)
+
+
+def between(source: State, destination: State) -> str:
+    """Return in words what new machines on two hosts have that differs: registers of one side only, ID and firmware registers.
+
+    Of the first vCPU, from streams; an empty text where all are alike. It is said of two machines that have not run, so
+    other registers hold what they do at reset.
+    """
+    ours, theirs = ({name for name in state.registers if re.fullmatch(_REGISTER, name)} for state in (source, destination))
+    words = [
+        f"only the {side} has {', '.join(sorted(_bare(name) for name in names))}"
+        for side, names in (("source", ours - theirs), ("destination", theirs - ours))
+        if names
+    ]
+    alike = sorted(name for name in ours & theirs if re.match(r"cpu0/(ID_|0x)", name))
+    changed = [
+        Difference(_bare(name), old, new, DEFAULT, False, _changes(name, old, new)).sentence()
+        for name in alike
+        if (old := source.registers[name]) != (new := destination.registers[name])
+    ]
+    return "".join(f"; {text}" for text in [*words, *changed])
+
+
+def _bare(name: str) -> str:
+    bare = name.removeprefix("cpu0/")
+    return _FIRMWARE.get(bare, bare)
 
 
 def _compare(before: State, after: State, names: Iterable[str], rules: Sequence[Rule]) -> Comparison:

@@ -254,9 +254,29 @@ REAL = {
             "the destination did not take the stream: handle_cpreg_only_in_incoming_stream: PMMIR_EL1 (S3_0_9_14_6) in the incoming "
             "stream but unknown on the destination: fail migration; Could not set register ID_AA64MMFR2_EL1 (S3_0_0_7_2) to "
             "1221011110001011 (is 1221011112001011); Could not set register fw reg 0 to 10003 (is 10001); Failed to put registers "
-            "after init: Invalid argument; suspect QEMU"
+            "after init: Invalid argument; only the source has KVM_REG_ARM_VENDOR_HYP_BMAP_2, PMMIR_EL1; only the destination has PIRE0_EL1, PIR_EL1, TCR2_EL1; "
+            "KVM_REG_ARM_PSCI_VERSION 0x10003 -> 0x10001; ID_AA64MMFR2_EL1.NV 0 -> 2; suspect QEMU"
         ),
         ("fw reg 0", "ID_AA64PFR0_EL1"),
+    ),
+    "kvm-older-kernel-refuses-qemu-10": (
+        (
+            "registers: core at EL1 on host with 1 vCPU through file in the lab trixie-backports neoverse-n2 trixie: destination: the "
+            "destination did not take the stream: error while loading state for instance 0x0 of device 'cpu'; Failed to put "
+            "registers after init: Invalid argument; only the source has KVM_REG_ARM_VENDOR_HYP_BMAP_2, PMMIR_EL1; only the destination has PIRE0_EL1, PIR_EL1, TCR2_EL1; "
+            "KVM_REG_ARM_PSCI_VERSION 0x10003 -> 0x10001; ID_AA64MMFR2_EL1.NV 0 -> 2; suspect QEMU"
+        ),
+        ("PIR_EL1, TCR2", "PIR_EL1, SCTLR2"),
+    ),
+    "qemu-10-counts-registers": (
+        (
+            "registers: core at EL1 on host with 1 vCPU through file in the lab trixie neoverse-n2 trixie: destination: the destination "
+            "did not take the stream: Invalid value 259 expecting positive value <= 258; Failed to load cpu:cpreg_vmstate_array_len; "
+            "error while loading state for instance 0x0 of device 'cpu'; load of migration failed: Invalid argument; only the source "
+            "has PIRE0_EL1, PIR_EL1, TCR2_EL1; only the destination has KVM_REG_ARM_VENDOR_HYP_BMAP_2, PMMIR_EL1; "
+            "KVM_REG_ARM_PSCI_VERSION 0x10001 -> 0x10003; ID_AA64MMFR2_EL1.NV 2 -> 0; suspect QEMU"
+        ),
+        ("has PIRE0_EL1, PIR_EL1", "has PIR_EL1"),
     ),
     "qemu-kvm-gicd-irouter": (
         (

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from harness.errors import NoEvidence, UsageError
 from harness.state import edit
 from harness.state.description import Run
-from harness.state.diff import Comparison, compare, cross_check
+from harness.state.diff import Comparison, between, compare, cross_check
 from harness.state.model import State
-from harness.state.rules import RULES, Kind, Rule, rule_for
+from harness.state.rules import BETWEEN, RULES, Kind, Rule, rule_for
 from harness.state.stream import Device, Stream, StreamError, decode
 
 Golden = Callable[[str], bytes]
@@ -250,3 +250,33 @@ def test_gdb_names() -> None:
 def test_edits_that_cannot_be(golden: Golden, call: Callable[[bytes], bytes]) -> None:
     with pytest.raises(UsageError):
         call(golden("cortex-a57-saved"))
+
+
+def test_what_two_new_machines_have_is_told_by_name() -> None:
+    source = State(
+        "stream", {"cpu0/PIR_EL1": 1, "cpu0/ID_AA64MMFR2_EL1": 2 << 24, "cpu0/X0": 1, "cpu0/TCR_EL1": 1, "gicv3/a": 1}
+    )
+    destination = State(
+        "stream", {"cpu0/0x6030000000140000": 3, "cpu0/ID_AA64MMFR2_EL1": 0, "cpu0/X0": 2, "cpu0/TCR_EL1": 2, "cpu1/PIR_EL1": 1}
+    )
+    assert between(source, destination) == (
+        "; only the source has PIR_EL1; only the destination has KVM_REG_ARM_PSCI_VERSION; ID_AA64MMFR2_EL1.NV 2 -> 0"
+    )
+    assert between(source, source) == ""
+
+
+def test_between_two_qemus_a_register_may_be_shown_by_one_only_but_never_change() -> None:
+    gdb = [rule for rule in BETWEEN if rule.view in ("", "gdb")]
+    before = State("gdb", {"cpu0/VBAR": 1, "cpu0/TTBR0_EL1": 1, "cpu0/ID_AA64MMFR1_EL1": 2, "cpu0/PC": 4})
+    assert compare(
+        before, State("gdb", {"cpu0/VBAR_EL1": 1, "cpu0/TTBR0_EL1": 1, "cpu0/ID_AA64MMFR1_EL1": 1, "cpu0/PC": 4}), gdb
+    ).same
+    changed = compare(before, State("gdb", {**before.registers, "cpu0/TTBR0_EL1": 2}), gdb)
+    assert [failure.name for failure in changed.failures] == ["cpu0/TTBR0_EL1"]
+
+
+def test_what_the_stream_has_of_the_id_registers_must_survive_between_kernels() -> None:
+    stream = [rule for rule in BETWEEN if rule.view in ("", "stream")]
+    before = State("stream", {"cpu0/ID_AA64MMFR1_EL1": 2, "cpu0/PIR_EL1": 1, "cpu0/SCTLR_EL1": 1})
+    after = State("stream", {"cpu0/ID_AA64MMFR1_EL1": 1})
+    assert {failure.name for failure in compare(before, after, stream).failures} == {"cpu0/ID_AA64MMFR1_EL1", "cpu0/SCTLR_EL1"}
