@@ -36,6 +36,7 @@ ORDER_SECONDS = 60.0
 # The longest that a machine may last, whatever becomes of us and of the connection to its host.
 LIFE_SECONDS = 600
 _PROGRAM = Path(__file__).with_name("vmm.py")
+_RUN = "import sys; sys.path.insert(0, sys.argv[1]); import %s; %s.main(sys.argv[1:])"
 _SHOWN = 4  # refused registers that a sentence spells out
 
 
@@ -116,8 +117,10 @@ class KvmMachine:
         self._answers: dict[int, Mapping[str, Any]] = {}
         self._unread = b""
         self._word: str | None = None
-        # -I: nothing of the host's own; -S: no site packages, whose search takes half of the start.
-        self.argv = ["python3", "-I", "-S", str(self.host.bring(self.program)), str(LIFE_SECONDS)]
+        # -I: nothing of the host's own; -S: no site packages, whose search takes half of the start. As a module it is compiled
+        # once a host.
+        brought = self.host.bring(self.program)
+        self.argv = ["python3", "-I", "-S", "-c", _RUN % ((brought.stem,) * 2), str(brought.parent), str(LIFE_SECONDS)]
         timeline.add(side, "start", " ".join(self.argv))
         self._log: IO[bytes] = (self.directory / "qmp.log").open("wb", buffering=0)
         self._open.callback(self._log.close)
@@ -131,7 +134,8 @@ class KvmMachine:
         self._open.callback(self._theirs.close)
         self.console = Console(self._hub, ours, self.side, self.directory / "console.log", self.timeline)
         self._open.callback(self.console.close)
-        self.console.alarmed = self.check_alive
+        self.console.alarmed = self.host.check
+        self.console.closed_by_qemu = self._console_closed
         self.process.stdio.setblocking(False)
         for stream, heard in ((self.process.stdio, self._hear), (self._theirs, self._pass_on)):
             self._hub.call(self._hub.loop.add_reader, stream.fileno(), heard)
@@ -199,17 +203,17 @@ class KvmMachine:
 
     def look(self, deadline: Deadline) -> State:  # noqa: ARG002  # as of a QEMU machine; an order has a deadline of its own
         """Return all state of the stopped machine as KVM shows it."""
-        state = state_of(self.execute("look"))
-        self.timeline.add(self.side, "look", f"{len(state.registers)} values of {self.spec.vcpus} vCPUs")
-        return state
+        return self._seen("look", self.execute("look"), {})
 
-    def save(self, path: PurePath) -> Mapping[str, float]:
-        """Write the stopped machine to a file of its host; return how long it took, in ms, and how much there was."""
-        return dict(self.execute("save", path=str(path)))
+    def save(self, path: PurePath) -> State:
+        """Write the stopped machine to a file of its host, and return what was written."""
+        answer = self.execute("save", path=str(path))
+        look = answer.pop("look")
+        return self._seen("save", look, answer)
 
-    def restore(self, path: PurePath) -> Mapping[str, float]:
-        """Be the machine that a file of its host describes, still stopped. Raises RegistersRefused; returns as `save`."""
-        return dict(self.execute("restore", path=str(path)))
+    def restore(self, path: PurePath) -> None:
+        """Be the machine that a file of its host describes, still stopped. Raises RegistersRefused."""
+        self.timeline.add(self.side, "restore", _rounded(self.execute("restore", path=str(path))))
 
     def rewrite(self) -> int:
         """Read every register of every vCPU and write it back; return how many. Raises RegistersRefused."""
@@ -218,6 +222,12 @@ class KvmMachine:
     def counters(self) -> list[Mapping[str, Mapping[str, int]]]:
         """Return, per vCPU, how often it left the guest: to the program (`exits`), and as the kernel counts (`kernel`)."""
         return list(self.execute("counters"))
+
+    def _seen(self, what: str, look: Mapping[str, Any], figures: Mapping[str, float]) -> State:
+        state = state_of(look)
+        count = sum(len(vcpu["registers"]) for vcpu in look["vcpus"])
+        self.timeline.add(self.side, what, f"{count} registers, {len(state.registers)} values in all{_rounded(figures)}")
+        return state
 
     def dismiss(self) -> None:
         """Tell the process to end, without waiting for it: it is reaped by `close`."""
@@ -237,6 +247,11 @@ class KvmMachine:
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         words = self._word or self.last_words()
         raise KernelFailure(f"the VMM {how}" + (f": {words}" if words else ""), where=self.side)
+
+    def _console_closed(self) -> None:
+        """Say how the process ended, its output having closed; the exit itself may be heard a moment later."""
+        self.process.wait(Deadline.after(ORDER_SECONDS))
+        self.check_alive()
 
     def last_words(self) -> str:
         """Return what it wrote to standard error: its last line."""
@@ -320,3 +335,7 @@ class KvmMachine:
     def _exited(self) -> None:
         self.timeline.add(self.side, "exit", "the process is gone")
         self._hub.heard()
+
+
+def _rounded(figures: Mapping[str, float]) -> str:
+    return "".join(f", {name} {value:.0f}" for name, value in figures.items())
