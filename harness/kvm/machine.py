@@ -24,6 +24,7 @@ from harness.assets.qemu import QemuBinary
 from harness.deadline import Deadline
 from harness.errors import HostFailure, KernelFailure, StateDiffers, Suspect, Unsupported
 from harness.events import Timeline
+from harness.host.protocol import Host, Process
 from harness.kvm.registers import name_of, name_of_gic, state_of
 from harness.qemu.console import Console
 from harness.qemu.machine import Workshop
@@ -109,7 +110,7 @@ class KvmMachine:
         # Where its logs are, on this computer; and where it may write, on its host.
         self.directory = workshop.desk.directory(side)
         self.place: PurePath = self.directory if workshop.host is workshop.desk else workshop.host.directory(side)
-        self.host = workshop.host
+        self.host: Host = workshop.host
         self._hub = workshop.hub
         self._start = start
         self._open = ExitStack()
@@ -124,7 +125,7 @@ class KvmMachine:
         timeline.add(side, "start", " ".join(self.argv))
         self._log: IO[bytes] = (self.directory / "qmp.log").open("wb", buffering=0)
         self._open.callback(self._log.close)
-        self.process = self.host.spawn(self.argv, env={}, stderr=self.directory / "stderr.log")
+        self.process: Process = self.host.spawn(self.argv, env={}, stderr=self.directory / "stderr.log")
         self.process.on_exit(self._exited)
 
     def __enter__(self) -> Self:

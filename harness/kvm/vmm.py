@@ -722,6 +722,8 @@ class Vm:
         self._changed = threading.Condition()
         self._running = False
         self._closing = False
+        # The counters of the moment at which the machine was stopped: it gets them again when it runs, so its clock stands still.
+        self._counters: list[bytes] = []
         self._line = bytearray()
         size = int(config["memory_mib"]) << 20
         self._memory = os.memfd_create("guest")
@@ -773,6 +775,8 @@ class Vm:
 
     def go(self) -> None:
         """Let all vCPUs run."""
+        for counter, value in zip(COUNTERS, self._counters, strict=False):
+            self.kvm.set(0, counter, value)
         with self._changed:
             for vcpu in self.vcpus:
                 self.kvm.hurry(vcpu.number, on=False)
@@ -793,6 +797,7 @@ class Vm:
             if not self._changed.wait_for(lambda: all(vcpu.parked for vcpu in self.vcpus), STOP_SECONDS):
                 missing = ", ".join(str(vcpu.number) for vcpu in self.vcpus if not vcpu.parked)
                 raise Trouble(f"vCPU {missing} did not leave the guest within {STOP_SECONDS:.0f} s of a kick")
+        self._counters = [self.kvm.get(0, counter) for counter in COUNTERS]
         self._flush_line()
 
     def may_run(self, vcpu: Vcpu) -> bool:
@@ -890,7 +895,8 @@ class Vm:
 
     def extents(self) -> list[tuple[int, int]]:
         """Return where in memory anything has ever been: first byte, and the one after the last."""
-        found, at = [], 0
+        found: list[tuple[int, int]] = []
+        at = 0
         while True:
             try:
                 start = os.lseek(self._memory, at, os.SEEK_DATA)
@@ -908,6 +914,7 @@ class Vm:
         for vcpu in self.vcpus:
             held = self.registers(vcpu.number)
             self._put_registers(vcpu.number, held, refused)
+            self._put_register(vcpu.number, PSTATE, bytes.fromhex(held[f"{PSTATE:#x}"]), refused)
             self.kvm.set_events(vcpu.number, self.kvm.events(vcpu.number))
             self.kvm.set_mp_state(vcpu.number, self.kvm.mp_state(vcpu.number))
         _judge(refused, "written back in place")
@@ -927,6 +934,8 @@ class Vm:
         """Write everything to a file, whole or not at all."""
         began = time.monotonic()
         held = self.look()
+        for vcpu, counter, value in ((v, c, x) for v in held["vcpus"] for c, x in zip(COUNTERS, self._counters, strict=True)):
+            vcpu["registers"][f"{counter:#x}"] = value.hex()
         seen = time.monotonic()
         extents = self.extents()
         header = json.dumps({"config": self.config, **held, "extents": extents}, separators=(",", ":")).encode("ascii")
@@ -956,8 +965,13 @@ class Vm:
         for vcpu in self.vcpus:
             held = saved["vcpus"][vcpu.number]
             self._put_registers(vcpu.number, held["registers"], refused)
+            if "el2" in self.config["features"]:
+                self._first_entry(vcpu.number)
+            self._put_register(vcpu.number, PSTATE, bytes.fromhex(held["registers"][f"{PSTATE:#x}"]), refused)
             self.kvm.set_events(vcpu.number, bytes.fromhex(held["events"]))
             self.kvm.set_mp_state(vcpu.number, held["mp_state"])
+
+        self._counters = [bytes.fromhex(saved["vcpus"][0]["registers"][f"{counter:#x}"]) for counter in COUNTERS]
 
         def gic_refused(part: str, register: str, value: int, number: int) -> None:
             refused.append({"gic": part, "register": register, "wanted": f"{value:#x}", "errno": number})
@@ -967,23 +981,35 @@ class Vm:
         self.console.resume(saved["devices"]["console"])
         _judge(refused, "restored")
 
+    def _first_entry(self, vcpu: int) -> None:
+        """Enter a fresh vCPU that is at EL2 yet, and come back at once.
+
+        A vCPU begins with the stage 2 of its VM, and keeps it at its first entry whatever its registers say then
+        (kvm_arch_vcpu_create in arch/arm64/kvm/arm.c, kvm_vcpu_load_hw_mmu in nested.c, 7.3): one that was saved in a guest of its
+        own would find the memory of the VM there. So its first entry is made before PSTATE says that it is in one.
+        """
+        self.kvm.hurry(vcpu, on=True)
+        try:
+            self.kvm.run(vcpu)
+        except InterruptedError:
+            return
+        raise Trouble(f"vCPU {vcpu} did not come back from its first entry at once")
+
     def _put_registers(self, vcpu: int, registers: Mapping[str, str], refused: list[dict[str, Any]]) -> None:
-        """Write the registers in an order that the kernel takes; those that it refuses go to `refused`."""
+        """Write the registers but PSTATE in an order that the kernel takes; those that it refuses go to `refused`."""
         ids = sorted((int(register, 16) for register in registers), key=_rank)
         for register in ids:
             wanted = bytes.fromhex(registers[f"{register:#x}"])
-            if register == SVE_VLS:
-                continue  # settled with the creation
-            try:
-                self.kvm.set(vcpu, register, wanted)
-            except OSError as error:
-                refused.append({
-                    "vcpu": vcpu,
-                    "register": f"{register:#x}",
-                    "had": self._had(vcpu, register),
-                    "wanted": wanted.hex(),
-                    "errno": error.errno,
-                })  # fmt: skip
+            if register not in (SVE_VLS, PSTATE):  # settled with the creation; to be written after all others
+                self._put_register(vcpu, register, wanted, refused)
+
+    def _put_register(self, vcpu: int, register: int, wanted: bytes, refused: list[dict[str, Any]]) -> None:
+        try:
+            self.kvm.set(vcpu, register, wanted)
+        except OSError as error:
+            had = self._had(vcpu, register)
+            what = {"vcpu": vcpu, "register": f"{register:#x}", "had": had, "wanted": wanted.hex(), "errno": error.errno}
+            refused.append(what)
 
     def _had(self, vcpu: int, register: int) -> str | None:
         """Return the value that a refused register keeps, or None where there is no such register."""
@@ -1011,14 +1037,10 @@ def _ms(began: float) -> float:
 
 
 def _rank(register: int) -> tuple[int, int]:
-    """Return the place of a register in a restore: ID registers, firmware, the rest, counters, timers, and at last PSTATE.
+    """Return the place of a register in a restore: ID registers, firmware, the rest, counters, and timers.
 
-    ID registers decide what others may hold, and are open until the first run (vcpu-features.rst). Each write loads the vCPU, and
-    one that is in a guest of its own gets its shadow stage 2 by VTTBR_EL2 then and there, with VTCR_EL2 as it is for good
-    (get_s2_mmu_nested in arch/arm64/kvm/nested.c); while PSTATE still says EL2, as at reset, none is made.
+    ID registers decide what others may hold, and are open until the first run (vcpu-features.rst).
     """
-    if register == PSTATE:
-        return 5, register
     kind = register >> 16 & 0xFFFF
     crn = register >> 7 & 0xF
     if kind == SYSREG and register >> 14 & 3 == 3 and crn == 0:

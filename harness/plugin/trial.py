@@ -33,14 +33,14 @@ from harness.guest.payload import Guest
 from harness.host import slots
 from harness.lab.ground import Ground, Watched
 from harness.lifecycle import LIFECYCLES, Lifecycle
-from harness.lifecycle.passage import Pair, Passage, Saved
-from harness.qemu.machine import Machine
+from harness.lifecycle.passage import KvmPassage, Pair, Passage, Saved
+from harness.qemu.machine import AnyMachine
 from harness.qemu.spec import MachineSpec, Start
 from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
 from harness.report.model import Case
 from harness.state.diff import compare
 from harness.state.model import State
-from harness.state.rules import BETWEEN, RULES, RUNNING, UNDER_KVM, Rule
+from harness.state.rules import RULES, RUNNING, Rule
 
 # In a lab QEMU needs a second to start, and each of its answers crosses an emulated SSH server: six times what an idle lab
 # needs for the slowest, poll-registers with two vCPUs, is a bit more than twice that.
@@ -75,9 +75,9 @@ class Trial:
     bench: Bench
     params: Mapping[str, Any]
     timeline: Timeline = field(default_factory=Timeline)
-    machines: list[Machine] = field(default_factory=list)
+    machines: list[AnyMachine] = field(default_factory=list)
     guests: list[Guest] = field(default_factory=list)
-    passages: list[Passage] = field(default_factory=list)
+    passages: list[Passage | KvmPassage] = field(default_factory=list)
     registers: int = 0
     interrupts: int = 0
     differences: tuple[DifferenceRow, ...] = ()
@@ -101,7 +101,8 @@ class Trial:
         if self.bench.accel == "tcg":
             return RULES
         here, there = self.versions[:2], self.versions[2:]
-        return (*UNDER_KVM, *RULES, *(BETWEEN if any(there) and here != there else ()))
+        way = self.lifecycle.by
+        return (*way.under_kvm, *RULES, *(way.between if any(there) and here != there else ()))
 
     @property
     def ahead_us(self) -> int:
@@ -133,6 +134,7 @@ class Trial:
             cpu=self.params.get("cpu", "max"),
             vcpus=int(str(given["vcpus"])),
             el2=level != "el1",
+            e2h0=level == "nvhe",
             accel=source.accel,
             console=console,
             machine=_machine_type(self._grounds),
@@ -156,7 +158,7 @@ class Trial:
         The guest is told in any case, so that it can witness what became of it; the comparison's failure is raised by
         `conclude`, after the guest has had its say. Raises QemuFailure, Blocked, Unsupported, DeadlineExpired.
         """
-        passage = Passage(self._start, compare_streams)
+        passage = self.lifecycle.by(self._start, compare_streams)
         self.passages.append(passage)
         subject = self.source.hypervisor or guest.machine
         machine = self.lifecycle.run(passage, subject)
@@ -334,12 +336,13 @@ class Trial:
         if lifecycle.one_host and len({id(ground.workshop.host) for ground in self._grounds}) > 1:
             raise Unsupported(f"{lifecycle.name} does not reach from one host to another")
 
-    def _start(self, side: str, start: Start) -> Machine:
+    def _start(self, side: str, start: Start) -> Any:
+        """Start a machine of what runs them in this lifecycle."""
         assert self._spec is not None, "the source is booted first"
         assert self._payload is not None
         ground = self._grounds[-1 if side.startswith("destination") else 0]
         spec = replace(self._spec, kernel=ground.workshop.host.bring(self._payload))
-        machine = Machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
+        machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)
 
@@ -356,7 +359,7 @@ def _machine_type(grounds: Sequence[Ground]) -> str:
     return "virt" if len(releases) == 1 else f"virt-{major}.{minor}"
 
 
-def _side(machine: Machine) -> Side:
+def _side(machine: AnyMachine) -> Side:
     def read(name: str) -> str:
         path = machine.directory / name
         return path.read_text("utf-8", "backslashreplace") if path.exists() else ""
