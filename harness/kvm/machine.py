@@ -34,8 +34,6 @@ from harness.state.model import State
 
 # An order is carried out in milliseconds; Python takes a second to start in a lab, and a busy computer makes it ten.
 ORDER_SECONDS = 60.0
-# The longest that a machine may last, whatever becomes of us and of the connection to its host.
-LIFE_SECONDS = 600
 _PROGRAM = Path(__file__).with_name("vmm.py")
 _RUN = "import sys; sys.path.insert(0, sys.argv[1]); import %s; %s.main(sys.argv[1:])"
 _SHOWN = 4  # refused registers that a sentence spells out
@@ -92,6 +90,8 @@ class KvmMachine:
     console: Console
     # What runs in place of `vmm.py`'s own main program, for tests.
     program: ClassVar[Path] = _PROGRAM
+    # The longest that a machine may last, in seconds, whatever becomes of us and of the connection to its host.
+    life: ClassVar[int] = 600
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class KvmMachine:
         # -I: nothing of the host's own; -S: no site packages, whose search takes half of the start. As a module it is compiled
         # once a host.
         brought = self.host.bring(self.program)
-        self.argv = ["python3", "-I", "-S", "-c", _RUN % ((brought.stem,) * 2), str(brought.parent), str(LIFE_SECONDS)]
+        self.argv = ["python3", "-I", "-S", "-c", _RUN % ((brought.stem,) * 2), str(brought.parent), str(self.life)]
         timeline.add(side, "start", " ".join(self.argv))
         self._log: IO[bytes] = (self.directory / "qmp.log").open("wb", buffering=0)
         self._open.callback(self._log.close)
@@ -190,6 +190,8 @@ class KvmMachine:
         error = answer["error"]
         if error.get("unsupported"):
             raise Unsupported(error["text"], where=self.host.name)
+        if error.get("damaged"):
+            raise HostFailure(error["text"], where=self.host.name)
         if error.get("refused"):
             raise RegistersRefused(error["text"], [Refused.of(each) for each in error["refused"]], where=self.side)
         raise KernelFailure(f"{order}: {error['text']}", where=self.side)
@@ -213,8 +215,9 @@ class KvmMachine:
         return self._seen("save", look, answer)
 
     def restore(self, path: PurePath) -> None:
-        """Be the machine that a file of its host describes, still stopped. Raises RegistersRefused."""
-        self.timeline.add(self.side, "restore", _rounded(self.execute("restore", path=str(path))))
+        """Be the machine that a file of its host describes, with our kind of EL2, still stopped. Raises RegistersRefused."""
+        figures = self.execute("restore", path=str(path), el2=self.spec.el2, e2h0=self.spec.e2h0)
+        self.timeline.add(self.side, "restore", _rounded(figures).removeprefix(", "))
 
     def rewrite(self) -> int:
         """Read every register of every vCPU and write it back; return how many. Raises RegistersRefused."""

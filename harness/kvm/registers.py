@@ -28,7 +28,9 @@ _VECTOR_LENGTHS = 0xFFFF
 
 # Arm IHI 0069, 12.8 to 12.20: offset of the first, name; the rows for interrupts have as many as there are.
 _DISTRIBUTOR: Mapping[int, str] = {0x00: "GICD_CTLR", 0x08: "GICD_IIDR", 0x10: "GICD_STATUSR"}
-_REDISTRIBUTOR: Mapping[int, str] = {0x00: "GICR_CTLR", 0x10: "GICR_STATUSR", 0x14: "GICR_WAKER"}
+_REDISTRIBUTOR: Mapping[int, str] = {0x00: "GICR_CTLR", 0x10: "GICR_STATUSR", 0x14: "GICR_WAKER",
+                                       0x70: "GICR_PROPBASER", 0x74: "GICR_PROPBASER[63:32]", 0x78: "GICR_PENDBASER",
+                                       0x7C: "GICR_PENDBASER[63:32]"}  # fmt: skip
 _ITS: Mapping[int, str] = {0x00: "GITS_CTLR", 0x04: "GITS_IIDR", 0x80: "GITS_CBASER", 0x88: "GITS_CWRITER", 0x90: "GITS_CREADR"}
 _ROWS = (("IGROUPR", 0x80), ("ISENABLER", 0x100), ("ISPENDR", 0x200), ("ISACTIVER", 0x300), ("IPRIORITYR", 0x400),
          ("ICFGR", 0xC00))  # fmt: skip
@@ -38,20 +40,22 @@ def name_of(register: int) -> str:
     """Return the name of a register by its KVM id."""
     kind, low = register >> 16 & 0xFFFF, register & 0xFFFF
     match kind:
-        case 0x10 if low in _CORE_NAMES:
-            return _CORE_NAMES[low]
+        case 0x10:
+            name = _CORE_NAMES.get(low)
         case 0x11 if low >> 8 == 0:
-            return f"CCSIDR[{low}]"
+            name = f"CCSIDR[{low}]"
         case 0x13:
             name = sysregs.name_of(low >> 14, low >> 11 & 7, low >> 7 & 15, low >> 3 & 15, low & 7)
-            return _SWAPPED.get(name, name)
+            name = _SWAPPED.get(name, name)
         case 0x14 if low < len(_FIRMWARE_NAMES):
-            return f"KVM_{_FIRMWARE_NAMES[low]}"
+            name = f"KVM_{_FIRMWARE_NAMES[low]}"
         case 0x15:
-            return _vector(low)
+            name = _vector(low)
         case 0x16 if low < len(_MAP_NAMES):
-            return f"KVM_{_MAP_NAMES[low]}"
-    return f"{register:#018x}"
+            name = f"KVM_{_MAP_NAMES[low]}"
+        case _:
+            name = None
+    return name or f"{register:#018x}"
 
 
 def _vector(low: int) -> str:
@@ -73,8 +77,7 @@ def name_of_gic(part: str, register: str) -> str:
         case "distributor":
             return _row("GICD", _DISTRIBUTOR, at)
         case "redistributor":
-            bases = {0x70: "GICR_PROPBASER", 0x74: "GICR_PROPBASER[63:32]", 0x78: "GICR_PENDBASER", 0x7C: "GICR_PENDBASER[63:32]"}
-            return bases.get(at) or _row("GICR", _REDISTRIBUTOR, at - 0x10000 if at >= 0x10000 else at)
+            return _row("GICR", _REDISTRIBUTOR, at - 0x10000 if at >= 0x10080 else at)
         case "cpu":
             return sysregs.name_of(at >> 14, at >> 11 & 7, at >> 7 & 15, at >> 3 & 15, at & 7)
         case "its":

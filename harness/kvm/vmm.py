@@ -1,7 +1,7 @@
 """A small VMM that saves and restores its guest through /dev/kvm; it runs alone, on any arm64 host with Python 3.11.
 
-The machine is QEMU's `virt` as far as the payloads of guests/ use it: RAM, GICv3 with ITS, PSCI, a PL011 and a virtio console. It
-reads orders from standard input and answers on standard output, one JSON object a line:
+The machine is QEMU's `virt` as far as the payloads of guests/ use it: RAM, GICv3 with ITS, PSCI, a PL011 and a virtio console.
+It reads orders from standard input and answers on standard output, one JSON object a line:
 
     {"id": 1, "do": "create", "kernel": "/tmp/timers.bin", "append": "vcpus=1", "el2": true}   ->  {"id": 1, "ok": {...}}
     {"id": 2, "do": "save", "path": "/tmp/state"}                          ->  {"id": 2, "error": {"text": "...", ...}}
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
+    # Name, properties, children.
+    Node = tuple[str, Mapping[str, bytes], Sequence["Node"]]
+
 FORMAT, VERSION = "arm64-kvm-state", 1
 
 RAM_BASE, GICD_BASE, GITS_BASE, GICR_BASE = 0x40000000, 0x08000000, 0x08080000, 0x080A0000
@@ -65,9 +68,9 @@ REGISTER_KIND = 0xFFFF0000 >> 16
 CORE, DEMUX, SYSREG, FIRMWARE, SVE, FIRMWARE_MAP = 0x10, 0x11, 0x13, 0x14, 0x15, 0x16
 SVE_VLS = 0x606000000015FFFF
 PC, PSTATE, X0 = 0x6030000000100040, 0x6030000000100042, 0x6030000000100000
-# Virtual and physical counter; KVM_REG_ARM_TIMER_CNT has the number of CNTV_CVAL_EL0, and the other way round. The order matters
-# where there is EL2: both then write the one offset of the VM, and the virtual one is read with CNTVOFF_EL2 taken off but
-# written without (arch_timer_set_user in arch/arm64/kvm/sys_regs.c), so the physical one has to have the last word.
+# Virtual and physical counter; KVM_REG_ARM_TIMER_CNT has the number of CNTV_CVAL_EL0, and the other way round. The order
+# matters where there is EL2: both then write the one offset of the VM, and the virtual one is read with CNTVOFF_EL2 taken off
+# but is written without (arch_timer_set_user in arch/arm64/kvm/sys_regs.c), so the physical one has to have the last word.
 COUNTERS = (0x603000000013DF1A, 0x603000000013DF01)
 _TIMER_CRN = 14
 
@@ -265,77 +268,85 @@ def size_of(register: int) -> int:
 
 
 def device_tree(vcpus: int, ram: int, append: str, *, el2: bool) -> bytes:
-    """Return the flattened tree of the machine."""
-
-    def cells(*numbers: int) -> bytes:
-        return struct.pack(f">{len(numbers)}I", *numbers)
-
-    def text(*words: str) -> bytes:
-        return b"".join(word.encode("latin-1") + b"\0" for word in words)
-
-    def at(address: int, size: int) -> bytes:
-        return struct.pack(">QQ", address, size)
-
+    """Return the flattened tree of the machine (Devicetree Specification 0.4, chapter 5)."""
     strings, body = bytearray(), bytearray()
 
-    def begin(name: str, **properties: bytes) -> None:
-        body.extend(cells(1) + _padded(text(name)))
+    def put(node: Node) -> None:
+        name, properties, children = node
+        body.extend(_cells(1) + _padded(_text(name)))
         for key, value in properties.items():
-            name = {"address_cells": "#address-cells", "size_cells": "#size-cells", "interrupt_cells": "#interrupt-cells"}.get(
-                key, key.replace("_", "-")
-            )
-            offset = len(strings)
-            strings.extend(text(name))
-            body.extend(cells(3, len(value), offset) + _padded(value))
+            body.extend(_cells(3, len(value), len(strings)) + _padded(value))
+            strings.extend(_text(key))
+        for child in children:
+            put(child)
+        body.extend(_cells(2))
 
-    def end() -> None:
-        body.extend(cells(2))
-
-    two = {"address_cells": cells(2), "size_cells": cells(2)}
-    begin("", compatible=text("linux,dummy-virt"), model=text("kvm"), interrupt_parent=cells(1), **two)
-    begin("chosen", bootargs=text(append), stdout_path=text(f"/pl011@{UART_BASE:x}"))
-    end()
-    begin("psci", compatible=text("arm,psci-1.0", "arm,psci-0.2"), method=text("smc" if el2 else "hvc"))
-    end()
-    begin(f"memory@{RAM_BASE:x}", device_type=text("memory"), reg=at(RAM_BASE, ram))
-    end()
-    begin("cpus", address_cells=cells(1), size_cells=cells(0))
-    for number in range(vcpus):
-        method = text("psci")
-        begin(f"cpu@{number}", device_type=text("cpu"), compatible=text("arm,armv8"), reg=cells(number), enable_method=method)
-        end()
-    end()
-    # Secure, physical, virtual, hypervisor's physical and virtual: PPIs, level, active low (binding arm,arch_timer).
-    ppis = [number for ppi in (13, 14, 11, 10, 12) for number in (1, ppi, 4)]
-    begin("timer", compatible=text("arm,armv8-timer"), interrupts=cells(*ppis), always_on=b"")
-    end()
-    gic = at(GICD_BASE, 0x10000) + at(GICR_BASE, vcpus * 0x20000)
-    own = {"interrupts": cells(1, MAINTENANCE_INTID - 16, 4)} if el2 else {}
-    begin(
-        f"intc@{GICD_BASE:x}",
-        compatible=text("arm,gic-v3"),
-        reg=gic,
-        phandle=cells(1),
-        interrupt_cells=cells(3),
-        interrupt_controller=b"",
-        ranges=b"",
-        **two,
-        **own,
-    )
-    begin(f"its@{GITS_BASE:x}", compatible=text("arm,gic-v3-its"), reg=at(GITS_BASE, 0x20000), msi_controller=b"")
-    end()
-    end()
-    begin(f"pl011@{UART_BASE:x}", compatible=text("arm,pl011", "arm,primecell"), reg=at(UART_BASE, 0x1000),
-          interrupts=cells(0, UART_SPI, 4))  # fmt: skip
-    end()
-    begin(f"virtio_mmio@{VIRTIO_BASE:x}", compatible=text("virtio,mmio"), reg=at(VIRTIO_BASE, 0x200),
-          interrupts=cells(0, VIRTIO_SPI, 4))  # fmt: skip
-    end()
-    end()
-    body.extend(cells(9))
+    put(_tree(vcpus, ram, append, el2=el2))
+    body.extend(_cells(9))
     structure, size = 40 + 16, 40 + 16 + len(body)
-    header = cells(0xD00DFEED, size + len(strings), structure, size, 40, 17, 16, 0, len(strings), len(body))
+    header = _cells(0xD00DFEED, size + len(strings), structure, size, 40, 17, 16, 0, len(strings), len(body))
     return header + bytes(16) + bytes(body) + bytes(strings)
+
+
+def _tree(vcpus: int, ram: int, append: str, *, el2: bool) -> Node:
+    """Return the machine as nodes: name, properties, children. Interrupts are of the bindings arm,gic-v3 and arm,arch_timer."""
+    two = {"#address-cells": _cells(2), "#size-cells": _cells(2)}
+    cpus = [
+        (f"cpu@{n}", {"device_type": _text("cpu"), "compatible": _text("arm,armv8"), "reg": _cells(n),
+                      "enable-method": _text("psci")}, ())
+        for n in range(vcpus)
+    ]  # fmt: skip
+    # Secure, physical, virtual, hypervisor's physical and virtual.
+    ppis = [cell for ppi in (13, 14, 11, 10, 12) for cell in (1, ppi, 4)]
+    its = {
+        "compatible": _text("arm,gic-v3-its"),
+        "reg": _at(GITS_BASE, 0x20000),
+        "msi-controller": b"",
+        "#msi-cells": _cells(1),
+    }
+    gic = {
+        "compatible": _text("arm,gic-v3"),
+        "reg": _at(GICD_BASE, 0x10000) + _at(GICR_BASE, vcpus * 0x20000),
+        "phandle": _cells(1),
+        "#interrupt-cells": _cells(3),
+        "interrupt-controller": b"",
+        "ranges": b"",
+        **two,
+        **({"interrupts": _cells(1, MAINTENANCE_INTID - 16, 4)} if el2 else {}),
+    }
+    uart = {
+        "compatible": _text("arm,pl011", "arm,primecell"),
+        "reg": _at(UART_BASE, 0x1000),
+        "interrupts": _cells(0, UART_SPI, 4),
+    }
+    virtio = {"compatible": _text("virtio,mmio"), "reg": _at(VIRTIO_BASE, 0x200), "interrupts": _cells(0, VIRTIO_SPI, 4)}
+    psci = {"compatible": _text("arm,psci-1.0", "arm,psci-0.2"), "method": _text("smc" if el2 else "hvc")}
+    return (
+        "",
+        {"compatible": _text("linux,dummy-virt"), "interrupt-parent": _cells(1), **two},
+        [
+            ("chosen", {"bootargs": _text(append), "stdout-path": _text(f"/pl011@{UART_BASE:x}")}, ()),
+            ("psci", psci, ()),
+            (f"memory@{RAM_BASE:x}", {"device_type": _text("memory"), "reg": _at(RAM_BASE, ram)}, ()),
+            ("cpus", {"#address-cells": _cells(1), "#size-cells": _cells(0)}, cpus),
+            ("timer", {"compatible": _text("arm,armv8-timer"), "interrupts": _cells(*ppis), "always-on": b""}, ()),
+            (f"intc@{GICD_BASE:x}", gic, [(f"its@{GITS_BASE:x}", its, ())]),
+            (f"pl011@{UART_BASE:x}", uart, ()),
+            (f"virtio_mmio@{VIRTIO_BASE:x}", virtio, ()),
+        ],
+    )
+
+
+def _cells(*numbers: int) -> bytes:
+    return struct.pack(f">{len(numbers)}I", *numbers)
+
+
+def _text(*words: str) -> bytes:
+    return b"".join(word.encode("latin-1") + b"\0" for word in words)
+
+
+def _at(address: int, size: int) -> bytes:
+    return struct.pack(">QQ", address, size)
 
 
 def _padded(data: bytes) -> bytes:
@@ -357,7 +368,7 @@ def load(program: bytes, ram: mmap.mmap) -> int:
         text_offset, image_size = struct.unpack_from("<QQ", program, 8)
         offset = text_offset if image_size else offset
     # Where QEMU's own first instructions are is nothing loaded.
-    address = RAM_BASE + offset + (0x200000 if offset < PAGE else 0)
+    address = RAM_BASE + int(offset) + (0x200000 if offset < PAGE else 0)
     _put(ram, address, program)
     return address
 
@@ -615,34 +626,38 @@ class Gic:
     def resume(self, state: Mapping[str, Any], refused: Callable[[str, str, int, int], None]) -> None:
         """Write everything back; each write that fails is told: which part, which register, value, errno."""
 
-        def put(part: str, device: int, group: int, attribute: int, value: int, size: int) -> None:
+        def put(part: str, device: int, group: int, attribute: int, value: int | None, size: int = 4) -> None:
             try:
                 self._kvm.set_attribute(device, group, attribute, value, size)
             except OSError as error:
-                refused(part, f"{attribute & 0xFFFFFFFF:#x}", value, error.errno or 0)
+                refused(part, f"{attribute & 0xFFFFFFFF:#x}" if value is not None else "tables", value or 0, error.errno or 0)
 
         for at, value in state["distributor"].items():
             if value:  # a fresh one is all zero where it can be written
-                put("distributor", self._device, DIST_REGS, int(at, 16), value, 4)
-        for number, registers in enumerate(state["redistributors"]):
-            # SGIs of a fresh one are enabled, and a write to ISENABLER only adds.
-            put(f"redistributor {number}", self._device, REDIST_REGS, number << 32 | self.ICENABLER0, 0xFFFFFFFF, 4)
-            for at, value in registers.items():
-                put(f"redistributor {number}", self._device, REDIST_REGS, number << 32 | int(at, 16), value, 4)
-            for register, value in state["cpus"][number].items():
-                put(f"cpu {number}", self._device, CPU_SYSREGS, number << 32 | int(register, 16), value, 8)
-            put(f"levels of cpu {number}", self._device, LEVEL_INFO, number << 32, state["levels"]["ppis"][number], 4)
+                put("distributor", self._device, DIST_REGS, int(at, 16), value)
+        for number in range(self._vcpus):
+            self._resume_cpu(number, state, put)
         for row, value in enumerate(state["levels"]["spis"]):
-            put("levels", self._device, LEVEL_INFO, 32 + 32 * row, value, 4)
+            put("levels", self._device, LEVEL_INFO, 32 + 32 * row, value)
         self.place_its()
+        self._resume_its(state["its"], put)
+
+    def _resume_cpu(self, number: int, state: Mapping[str, Any], put: Callable[..., None]) -> None:
+        cpu = number << 32
+        # SGIs of a fresh redistributor are enabled, and a write to ISENABLER only adds.
+        put(f"redistributor {number}", self._device, REDIST_REGS, cpu | self.ICENABLER0, 0xFFFFFFFF)
+        for at, value in state["redistributors"][number].items():
+            put(f"redistributor {number}", self._device, REDIST_REGS, cpu | int(at, 16), value)
+        for register, value in state["cpus"][number].items():
+            put(f"cpu {number}", self._device, CPU_SYSREGS, cpu | int(register, 16), value, 8)
+        put(f"levels of cpu {number}", self._device, LEVEL_INFO, cpu, state["levels"]["ppis"][number])
+
+    def _resume_its(self, its: Mapping[str, int], put: Callable[..., None]) -> None:
         for at in self.ITS:
-            if value := state["its"][f"{at:#x}"]:  # a base register takes a zero as a wish for the usual attributes
+            if value := its[f"{at:#x}"]:  # a base register takes a zero as a wish for the usual attributes
                 put("its", self._its, ITS_REGS, at, value, 8)
-        try:
-            self._kvm.set_attribute(self._its, CTRL, ITS_RESTORE_TABLES)
-        except OSError as error:
-            refused("its", "tables", 0, error.errno or 0)
-        put("its", self._its, ITS_REGS, self.ITS_CTLR, state["its"][f"{self.ITS_CTLR:#x}"], 8)
+        put("its", self._its, CTRL, ITS_RESTORE_TABLES, None)
+        put("its", self._its, ITS_REGS, self.ITS_CTLR, its[f"{self.ITS_CTLR:#x}"], 8)
 
 
 def _encoded(op1: int, crn: int, crm: int, op2: int) -> int:
@@ -722,7 +737,7 @@ class Vm:
         self._changed = threading.Condition()
         self._running = False
         self._closing = False
-        # The counters of the moment at which the machine was stopped: it gets them again when it runs, so its clock stands still.
+        # The counters of when the machine was stopped: it gets them again when it runs, so its clock stands still.
         self._counters: list[bytes] = []
         self._line = bytearray()
         size = int(config["memory_mib"]) << 20
@@ -934,8 +949,9 @@ class Vm:
         """Write everything to a file, whole or not at all."""
         began = time.monotonic()
         held = self.look()
-        for vcpu, counter, value in ((v, c, x) for v in held["vcpus"] for c, x in zip(COUNTERS, self._counters, strict=True)):
-            vcpu["registers"][f"{counter:#x}"] = value.hex()
+        stood = {f"{counter:#x}": value.hex() for counter, value in zip(COUNTERS, self._counters, strict=True)}
+        for vcpu in held["vcpus"]:
+            vcpu["registers"].update(stood)
         seen = time.monotonic()
         extents = self.extents()
         header = json.dumps({"config": self.config, **held, "extents": extents}, separators=(",", ":")).encode("ascii")
@@ -985,8 +1001,8 @@ class Vm:
         """Enter a fresh vCPU that is at EL2 yet, and come back at once.
 
         A vCPU begins with the stage 2 of its VM, and keeps it at its first entry whatever its registers say then
-        (kvm_arch_vcpu_create in arch/arm64/kvm/arm.c, kvm_vcpu_load_hw_mmu in nested.c, 7.3): one that was saved in a guest of its
-        own would find the memory of the VM there. So its first entry is made before PSTATE says that it is in one.
+        (kvm_arch_vcpu_create in arch/arm64/kvm/arm.c, kvm_vcpu_load_hw_mmu in nested.c, 7.3): one that was saved in a guest of
+        its own would find the memory of the VM there. So its first entry is made before PSTATE says that it is in one.
         """
         self.kvm.hurry(vcpu, on=True)
         try:
@@ -1072,19 +1088,19 @@ def read_saved(path: str) -> tuple[dict[str, Any], memoryview]:
     first, newline, rest = data[:100].partition(b"\n")
     words = first.split()
     if not newline or len(words) != 5 or words[0] != FORMAT.encode():
-        raise Trouble(f"{path}: not a saved machine")
+        raise Trouble(f"{path}: not a saved machine", damaged=True)
     if words[1] != str(VERSION).encode():
-        raise Trouble(f"{path}: a saved machine of version {words[1].decode('latin-1')}, not {VERSION}")
+        raise Trouble(f"{path}: a saved machine of version {words[1].decode('latin-1')}, not {VERSION}", damaged=True)
     begin = len(data[:100]) - len(rest)
     try:
         length, size, crc = int(words[2]), int(words[3]), int(words[4], 16)
     except ValueError:
-        raise Trouble(f"{path}: its first line is damaged") from None
+        raise Trouble(f"{path}: its first line is damaged", damaged=True) from None
     body = memoryview(data)[begin:]
     if len(body) != size:
-        raise Trouble(f"{path}: {len(body)} of {size} bytes are there; it is truncated or was added to")
+        raise Trouble(f"{path}: {len(body)} of {size} bytes are there; it is truncated or was added to", damaged=True)
     if zlib.crc32(body) != crc:
-        raise Trouble(f"{path}: its contents do not have its checksum; it is damaged")
+        raise Trouble(f"{path}: its contents do not have its checksum; it is damaged", damaged=True)
     return json.loads(bytes(body[:length])), body[length:]
 
 
@@ -1131,37 +1147,38 @@ class Server:
         finally:
             kvm.close()
 
-    def do_create(
-        self,
-        kernel: str,
-        append: str = "",
-        vcpus: int = 1,
-        memory_mib: int = 32,
-        el2: bool = False,  # noqa: FBT001, FBT002  # by name, from JSON
-        e2h0: bool = False,  # noqa: FBT001, FBT002
-        without: Sequence[str] = (),
-        counter_offset: int | None = None,
-    ) -> dict[str, Any]:
-        """Make a machine with all vCPU features that the host offers but those left out; it does not run yet."""
+    def do_create(self, kernel: str, append: str, vcpus: int, memory_mib: int, **options: Any) -> dict[str, Any]:
+        """Make a machine with all vCPU features that the host offers but those left out; it does not run yet.
+
+        Options: `el2`, `e2h0`: whether the guest has them; `without`: features that it has not; `counter_offset`: both counters
+        are the host's less so much, for good (KVM_ARM_SET_COUNTER_OFFSET).
+        """
         kvm = self._kvm()
-        asked = {"el2": el2, "e2h0": e2h0}
+        asked = {feature: bool(options.get(feature)) for feature in ("el2", "e2h0")}
         features = []
         for feature, (_, capability) in FEATURES.items():
             offered = kvm.extension(capability) > 0
             if asked.get(feature) and not offered:
                 raise Trouble(f"KVM here does not offer {feature} for vCPUs (capability {capability})", unsupported=True)
-            if asked.get(feature, offered and feature not in without):
+            if asked.get(feature, offered and feature not in options.get("without", ())):
                 features.append(feature)
-        config = {"features": features, "append": append, "vcpus": vcpus, "memory_mib": memory_mib}
-        self._replace(Vm(kvm, {**config, "counter_offset": counter_offset}, self.tell)).boot(read_file(kernel))
+        config: dict[str, Any] = {"features": features, "append": append, "vcpus": vcpus, "memory_mib": memory_mib}
+        config["counter_offset"] = options.get("counter_offset")
+        self._replace(Vm(kvm, config, self.tell)).boot(read_file(kernel))
         return {"features": features}
 
-    def do_restore(self, path: str) -> dict[str, Any]:
-        """Make the machine that a file describes, in the state that it describes; it does not run yet."""
+    def do_restore(self, path: str, **kinds: bool) -> dict[str, Any]:
+        """Make the machine that a file describes, in the state that it describes; it does not run yet.
+
+        `kinds` says of features whether the new machine has them, whatever the old one had.
+        """
         began = time.monotonic()
         saved, memory = read_saved(path)
         read = time.monotonic()
-        vm = self._replace(Vm(self._kvm(), saved["config"], self.tell))
+        config = saved["config"]
+        wanted = {**dict.fromkeys(config["features"], True), **kinds}
+        config["features"] = [feature for feature in FEATURES if wanted.get(feature)]
+        vm = self._replace(Vm(self._kvm(), config, self.tell))
         made = time.monotonic()
         vm.restore(saved, memory)
         return {"ms": _ms(began), "create_ms": 1000 * (made - read), "registers_ms": _ms(made)}

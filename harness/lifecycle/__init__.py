@@ -13,7 +13,6 @@ from typing import Any
 
 from harness.lifecycle import file, kvm, live, pause, poll_registers, reset, snapshot, straight
 from harness.lifecycle.passage import KvmPassage, Passage
-from harness.qemu.machine import AnyMachine
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,8 @@ class Lifecycle:
 
     name: str
     # Of a way and a machine that fit each other: `by` and `by.machine`.
-    run: Callable[[Any, Any], AnyMachine]
-    by: type[Passage] | type[KvmPassage] = Passage
+    run: Callable[[Any, Any], Any]
+    by: type[Passage | KvmPassage] = Passage
     # The first QEMU that can do it, and what that version brought.
     since: tuple[int, int] = (0, 0)
     brought: str = ""

@@ -68,7 +68,7 @@ class Way(Generic[M]):
     """One guest's way through one lifecycle. `make` starts a machine, that of a `destination` where destinations belong."""
 
     # What runs the machines that it leads through, and what their view shows differently under KVM.
-    machine: ClassVar[type[Machine] | type[KvmMachine]]
+    machine: ClassVar[type[Machine | KvmMachine]]
     under_kvm: ClassVar[Sequence[Rule]]
 
     make: Callable[[str, Start], M]

@@ -40,9 +40,7 @@ DST_LAB_OPTIONS: Mapping[str, tuple[str, str]] = {f"--dst-{name[2:]}": words for
 # Under KVM the guest's CPU is the host's.
 UNDER_KVM: Mapping[str, Sequence[Any]] = {"cpu": ("host",)}
 _WITHOUT_KVM = tuple(name for name, lifecycle in LIFECYCLES.items() if not lifecycle.needs_kvm)
-FACTORS: Mapping[str, Mapping[str, Sequence[Any]]] = {
-    "tcg": {"offset": ("far",), "acks": ("all",), "lifecycle": _WITHOUT_KVM}
-}
+FACTORS: Mapping[str, Mapping[str, Sequence[Any]]] = {"tcg": {"offset": ("far",), "acks": ("all",), "lifecycle": _WITHOUT_KVM}}
 
 
 def fits_kvm(row: Mapping[str, Any]) -> bool:
