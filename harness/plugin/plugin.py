@@ -148,7 +148,7 @@ def _rows(matrix: Matrix, config: pytest.Config) -> list[Params]:
         matrix = matrix.where(platforms.FACTORS["tcg"], kvm=False)
     else:
         matrix = matrix.where(platforms.UNDER_KVM, kvm=True, fits=platforms.fits_kvm)
-    return here.rows(everything=config.getoption("everything"), only={"lifecycle": lifecycles} if lifecycles else {})
+    return matrix.rows(everything=config.getoption("everything"), only={"lifecycle": lifecycles} if lifecycles else {})
 
 
 def _is_for(matrix: Matrix, config: pytest.Config) -> bool:

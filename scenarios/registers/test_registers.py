@@ -51,7 +51,7 @@ def test_every_register_survives(
     witness.judge(guest, interrupted=LIFECYCLES[case.lifecycle].interrupts)
     counts(registers=witness.evidence(guest))
     if not trial.lifecycle.restarts:
-        for look in trial.looks("gdb"):
+        for look in (*trial.looks("gdb"), *trial.looks("kvm")):
             counts(registers=witness.cross_check(guest, look, trial.rules))
     guest.finish()
 

@@ -41,6 +41,8 @@ def tells_under_kvm(row: Row) -> bool:
     if row.get("offset") != "far" or row.get("level") != "vhe":
         return True
     lifecycle, instant = row.get("lifecycle"), row.get("instant")
+    if lifecycle and LIFECYCLES[lifecycle].needs_kvm:  # which puts the counters back as they were
+        return True
     return lifecycle in (None, "straight") or (lifecycle == "pause" and instant in (None, "armed"))
 
 
