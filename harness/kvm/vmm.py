@@ -737,8 +737,9 @@ class Vm:
         self._changed = threading.Condition()
         self._running = False
         self._closing = False
-        # The counters of when the machine was stopped: it gets them again when it runs, so its clock stands still.
-        self._counters: list[bytes] = []
+        # The counters of each vCPU when the machine was stopped: it gets them again when it runs, so its clock stands still.
+        # They differ by CNTVOFF_EL2; to set the first one's is to set the VM's.
+        self._counters: list[dict[int, bytes]] = []
         self._line = bytearray()
         size = int(config["memory_mib"]) << 20
         self._memory = os.memfd_create("guest")
@@ -790,8 +791,8 @@ class Vm:
 
     def go(self) -> None:
         """Let all vCPUs run."""
-        for counter, value in zip(COUNTERS, self._counters, strict=False):
-            self.kvm.set(0, counter, value)
+        for counter in COUNTERS if self._counters else ():
+            self.kvm.set(0, counter, self._counters[0][counter])
         with self._changed:
             for vcpu in self.vcpus:
                 self.kvm.hurry(vcpu.number, on=False)
@@ -812,7 +813,7 @@ class Vm:
             if not self._changed.wait_for(lambda: all(vcpu.parked for vcpu in self.vcpus), STOP_SECONDS):
                 missing = ", ".join(str(vcpu.number) for vcpu in self.vcpus if not vcpu.parked)
                 raise Trouble(f"vCPU {missing} did not leave the guest within {STOP_SECONDS:.0f} s of a kick")
-        self._counters = [self.kvm.get(0, counter) for counter in COUNTERS]
+        self._counters = [{counter: self.kvm.get(vcpu.number, counter) for counter in COUNTERS} for vcpu in self.vcpus]
         self._flush_line()
 
     def may_run(self, vcpu: Vcpu) -> bool:
@@ -949,9 +950,8 @@ class Vm:
         """Write everything to a file, whole or not at all."""
         began = time.monotonic()
         held = self.look()
-        stood = {f"{counter:#x}": value.hex() for counter, value in zip(COUNTERS, self._counters, strict=True)}
-        for vcpu in held["vcpus"]:
-            vcpu["registers"].update(stood)
+        for vcpu, stood in zip(held["vcpus"], self._counters, strict=True):
+            vcpu["registers"].update({f"{counter:#x}": value.hex() for counter, value in stood.items()})
         seen = time.monotonic()
         extents = self.extents()
         header = json.dumps({"config": self.config, **held, "extents": extents}, separators=(",", ":")).encode("ascii")
@@ -987,7 +987,9 @@ class Vm:
             self.kvm.set_events(vcpu.number, bytes.fromhex(held["events"]))
             self.kvm.set_mp_state(vcpu.number, held["mp_state"])
 
-        self._counters = [bytes.fromhex(saved["vcpus"][0]["registers"][f"{counter:#x}"]) for counter in COUNTERS]
+        self._counters = [
+            {counter: bytes.fromhex(vcpu["registers"][f"{counter:#x}"]) for counter in COUNTERS} for vcpu in saved["vcpus"]
+        ]
 
         def gic_refused(part: str, register: str, value: int, number: int) -> None:
             refused.append({"gic": part, "register": register, "wanted": f"{value:#x}", "errno": number})
