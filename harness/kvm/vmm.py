@@ -981,9 +981,6 @@ class Vm:
         for vcpu in self.vcpus:
             held = saved["vcpus"][vcpu.number]
             self._put_registers(vcpu.number, held["registers"], refused)
-            if "el2" in self.config["features"]:
-                self._first_entry(vcpu.number)
-            self._put_register(vcpu.number, PSTATE, bytes.fromhex(held["registers"][f"{PSTATE:#x}"]), refused)
             self.kvm.set_events(vcpu.number, bytes.fromhex(held["events"]))
             self.kvm.set_mp_state(vcpu.number, held["mp_state"])
 
@@ -995,6 +992,11 @@ class Vm:
             refused.append({"gic": part, "register": register, "wanted": f"{value:#x}", "errno": number})
 
         self.gic.resume(saved["gic"], gic_refused)
+        for vcpu in self.vcpus:
+            if "el2" in self.config["features"]:
+                self._first_entry(vcpu.number)
+            pstate = saved["vcpus"][vcpu.number]["registers"][f"{PSTATE:#x}"]
+            self._put_register(vcpu.number, PSTATE, bytes.fromhex(pstate), refused)
         self.uart.resume(saved["devices"]["uart"])
         self.console.resume(saved["devices"]["console"])
         _judge(refused, "restored")
@@ -1004,7 +1006,9 @@ class Vm:
 
         A vCPU begins with the stage 2 of its VM, and keeps it at its first entry whatever its registers say then
         (kvm_arch_vcpu_create in arch/arm64/kvm/arm.c, kvm_vcpu_load_hw_mmu in nested.c, 7.3): one that was saved in a guest of
-        its own would find the memory of the VM there. So its first entry is made before PSTATE says that it is in one.
+        its own would find the memory of the VM there. So its first entry is made before PSTATE says that it is in one; and
+        after the GIC has its state, since from the first entry on a timer's interrupt is the hardware's, and a write that makes
+        it active is ignored (vgic_hw_irq_change_active in vgic/vgic-mmio.c).
         """
         self.kvm.hurry(vcpu, on=True)
         try:
