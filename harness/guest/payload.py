@@ -12,7 +12,7 @@ from itertools import pairwise
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, GuestFailure, NoEvidence, Suspect, Unsupported
 from harness.guest.protocol import Message, parse
-from harness.qemu.machine import Machine
+from harness.qemu.machine import AnyMachine
 
 # From QEMU's start to the guest's `now`: 0.1 s under TCG on an idle computer, and up to 30 s in a lab on a busy one.
 BOOT_SECONDS = 90.0
@@ -23,7 +23,7 @@ ANSWER_SECONDS = 20.0
 class Guest:
     """A running payload of guests/."""
 
-    def __init__(self, name: str, arguments: Mapping[str, object], machine: Machine) -> None:
+    def __init__(self, name: str, arguments: Mapping[str, object], machine: AnyMachine) -> None:
         self.name = name
         self.arguments = dict(arguments)
         self.machine = machine
@@ -57,7 +57,7 @@ class Guest:
         """Wait until everything that the guest was asked to arrange is in place."""
         self.hear_until("now", Deadline.after(BOOT_SECONDS))
 
-    def follow(self, machines: Sequence[Machine]) -> None:
+    def follow(self, machines: Sequence[AnyMachine]) -> None:
         """Go on with the guest in the last of the machines that a lifecycle led it through, in order.
 
         What it had said in the others and nobody has read is heard first, and half a line is carried over.

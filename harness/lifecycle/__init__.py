@@ -1,17 +1,18 @@
 """What happens to a running guest between two looks at it. One small module each; `LIFECYCLES` names them all.
 
 A lifecycle takes the machine that a guest runs in and returns the machine that it runs in afterwards. A new one is a function
-of `(Passage, Machine) -> Machine` and a line in the table below; every scenario then goes through it.
+of `(Passage, Machine) -> Machine` and a line in the table below; every scenario then goes through it. What runs the machines is
+the passage's to say: QEMU, or `harness/kvm` (`by=KvmPassage`), which is for hosts with /dev/kvm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from harness.lifecycle import file, live, pause, poll_registers, reset, snapshot, straight
-from harness.lifecycle.passage import Passage
-from harness.qemu.machine import Machine
+from harness.lifecycle import file, kvm, live, pause, poll_registers, reset, snapshot, straight
+from harness.lifecycle.passage import KvmPassage, Passage
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class Lifecycle:
     """One lifecycle, with what a scenario and a report have to know of it."""
 
     name: str
-    run: Callable[[Passage, Machine], Machine]
+    # Of a way and a machine that fit each other: `by` and `by.machine`.
+    run: Callable[[Any, Any], Any]
+    by: type[Passage | KvmPassage] = Passage
     # The first QEMU that can do it, and what that version brought.
     since: tuple[int, int] = (0, 0)
     brought: str = ""
@@ -32,6 +35,11 @@ class Lifecycle:
     one_host: bool = False
     # The guest begins again at its first instruction.
     restarts: bool = False
+
+    @property
+    def needs_kvm(self) -> bool:
+        """Whether it is for hosts with /dev/kvm only, where it knows every kind of vCPU that KVM has."""
+        return self.by is KvmPassage
 
 
 _ALL = (
@@ -50,6 +58,11 @@ _ALL = (
     Lifecycle("ping-pong", live.ping_pong, runs_on_ms=900),
     Lifecycle("twice", file.twice, since=(8, 2), brought="migration to `file:`", runs_on_ms=100),
     Lifecycle("reset", reset.reset, restarts=True),
+    Lifecycle("kvm-straight", kvm.straight, KvmPassage, interrupts=False),
+    Lifecycle("kvm-rewrite", kvm.rewrite, KvmPassage, runs_on_ms=150),
+    Lifecycle("kvm-restore", kvm.restore, KvmPassage, runs_on_ms=200),
+    Lifecycle("kvm-twice", kvm.twice, KvmPassage, runs_on_ms=500),
+    Lifecycle("kvm-migrate", kvm.migrate, KvmPassage, runs_on_ms=200),
 )
 
 LIFECYCLES: Mapping[str, Lifecycle] = {lifecycle.name: lifecycle for lifecycle in _ALL}

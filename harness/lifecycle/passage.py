@@ -7,18 +7,23 @@ streams as evidence.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import ClassVar, Generic, TypeVar
 
 from harness.deadline import Deadline
+from harness.kvm.machine import KvmMachine
 from harness.qemu import migration
-from harness.qemu.machine import Machine
+from harness.qemu.machine import AnyMachine, Machine
 from harness.qemu.spec import Start
 from harness.state.model import State
+from harness.state.rules import BETWEEN, FROM_KVM, UNDER_KVM, Rule
 from harness.state.stream import decode
 
 LIFECYCLE_SECONDS = 120.0
+
+M = TypeVar("M", bound=AnyMachine)
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Pair:
 class Saved:
     """A file that a machine wrote, on that machine's host."""
 
-    machine: Machine
+    machine: AnyMachine
     name: str
 
     @property
@@ -49,7 +54,7 @@ class Saved:
             self.machine.host.get(self.path, local)
         return local
 
-    def at(self, machine: Machine) -> PurePath:
+    def at(self, machine: AnyMachine) -> PurePath:
         """Return where another machine can read it, carried to its host where that is another one. Raises HostFailure."""
         if machine.host is self.machine.host:
             return self.path
@@ -59,10 +64,14 @@ class Saved:
 
 
 @dataclass
-class Passage:
+class Way(Generic[M]):
     """One guest's way through one lifecycle. `make` starts a machine, that of a `destination` where destinations belong."""
 
-    make: Callable[[str, Start], Machine]
+    # What runs the machines that it leads through, and what their view shows differently under KVM.
+    machine: ClassVar[type[Machine | KvmMachine]]
+    under_kvm: ClassVar[Sequence[Rule]]
+
+    make: Callable[[str, Start], M]
     # Whether state that only the stream shows (the GIC above all) is compared where a lifecycle writes one to disk.
     compare_streams: bool = False
     deadline: Deadline = field(default_factory=lambda: Deadline.after(LIFECYCLE_SECONDS))
@@ -70,19 +79,31 @@ class Passage:
     streams: list[Saved] = field(default_factory=list)
     _twins: int = 0
 
-    def twin(self, start: Start = Start.INCOMING) -> Machine:
+    def twin(self, start: Start = Start.INCOMING) -> M:
         """Start the next machine of the guest's way: the destination, another one where it came from, and so on in turn."""
         self._twins += 1
         turn, back = divmod(self._twins + 1, 2)
         return self.make(("source" if back else "destination") + (f"-{turn + back}" if turn + back > 1 else ""), start)
 
-    def another(self) -> Machine:
+    def another(self) -> M:
         """Start a machine like the first and on its host, which stops at its first instruction."""
         return self.make("source-new", Start.PAUSED)
 
-    def look(self, machine: Machine) -> State:
+    def look(self, machine: M) -> State:
         """Look at all registers of a stopped machine."""
         return machine.look(self.deadline)
+
+    def compare(self, before: State, after: State, *, ran: bool = False) -> None:
+        """Keep two looks for the comparison."""
+        self.pairs.append(Pair(before, after, ran))
+
+
+class Passage(Way[Machine]):
+    """The way of a guest through machines of QEMU."""
+
+    machine = Machine
+    under_kvm = UNDER_KVM
+    between = BETWEEN
 
     def save(self, machine: Machine, name: str = "stream", *capabilities: str) -> Saved:
         """Write a stopped machine's state to a file of its host. Raises QemuFailure, Blocked, Unsupported."""
@@ -99,12 +120,23 @@ class Passage:
         migration.receive(machine, f"file:{path}")
         migration.transferred(None, machine, self.deadline)
 
-    def compare(self, before: State, after: State, *, ran: bool = False) -> None:
-        """Keep two looks for the comparison."""
-        self.pairs.append(Pair(before, after, ran))
-
     def compare_stream(self, before: Saved, restored: Machine) -> None:
         """Save the restored, still stopped machine again and compare the two streams field by field."""
         if self.compare_streams:
             again = self.save(restored, f"{before.name}-again")
             self.compare(State.from_stream(decode(before.here())), State.from_stream(decode(again.here())))
+
+
+class KvmPassage(Way[KvmMachine]):
+    """The way of a guest through machines of /dev/kvm itself (harness/kvm)."""
+
+    machine = KvmMachine
+    under_kvm = FROM_KVM
+    between = ()
+
+    def save(self, machine: KvmMachine, name: str) -> tuple[Saved, State]:
+        """Write a stopped machine's state to a file of its host; return what was written too. Raises KernelFailure."""
+        saved = Saved(machine, name)
+        state = machine.save(saved.path)
+        self.streams.append(saved)
+        return saved, state

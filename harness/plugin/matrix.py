@@ -66,8 +66,11 @@ class Matrix:
     # Platforms that it is for (`ssh` for each ssh:NAME); none named: all.
     platforms: Collection[str] = ()
 
-    def where(self, only: Mapping[str, Sequence[Any]], *, kvm: bool) -> Matrix:
-        """Return the matrix for a place where some factors have other values: those in both, or these where none is in both."""
+    def where(self, only: Mapping[str, Sequence[Any]], *, kvm: bool, fits: Callable[[Row], bool] = _any) -> Matrix:
+        """Return the matrix for a place where some factors have other values: those in both, or these where none is in both.
+
+        `fits` says which rows there are there at all; like `valid`, it is asked about incomplete rows too.
+        """
 
         def kept(name: str, values: Sequence[Any]) -> Sequence[Any]:
             return [value for value in values if value in only[name]] or only[name] if name in only else values
@@ -77,11 +80,12 @@ class Matrix:
         moved = [
             {name: factors[name][0] if len(factors[name]) == 1 else value for name, value in row.items()} for row in self.also
         ]
-        if not kvm:
-            return replace(self, factors=factors, also=moved)
 
         def valid(row: Row) -> bool:
-            return self.valid(row) and self.valid_under_kvm(row)
+            return fits(row) and self.valid(row) and (not kvm or self.valid_under_kvm(row))
+
+        if not kvm:
+            return replace(self, factors=factors, also=moved, valid=valid)
 
         return replace(self, factors=factors, also=[row for row in moved if valid(row)], valid=valid)
 

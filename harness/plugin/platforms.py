@@ -19,6 +19,7 @@ from harness.host.local import LocalHost
 from harness.lab import ground
 from harness.lab.boot import CPU
 from harness.lab.ground import Choice, Ground
+from harness.lifecycle import LIFECYCLES
 from harness.plugin.grounds import Grounds
 from harness.qemu.gdb import TargetCache
 from harness.qemu.hub import Hub
@@ -36,9 +37,16 @@ _OF_LAB = {
 LAB_OPTIONS: Mapping[str, tuple[str, str]] = _OF_LAB
 DST_LAB_OPTIONS: Mapping[str, tuple[str, str]] = {f"--dst-{name[2:]}": words for name, words in _OF_LAB.items()}
 
-# Under KVM the guest's CPU is the host's, and QEMU has no switch for HAS_EL2_E2H0: a guest at EL2 has E2H=1.
-UNDER_KVM: Mapping[str, Sequence[Any]] = {"cpu": ("host",), "level": ("el1", "vhe")}
-FACTORS: Mapping[str, Mapping[str, Sequence[Any]]] = {"tcg": {"offset": ("far",), "acks": ("all",)}}
+# Under KVM the guest's CPU is the host's.
+UNDER_KVM: Mapping[str, Sequence[Any]] = {"cpu": ("host",)}
+_WITHOUT_KVM = tuple(name for name, lifecycle in LIFECYCLES.items() if not lifecycle.needs_kvm)
+FACTORS: Mapping[str, Mapping[str, Sequence[Any]]] = {"tcg": {"offset": ("far",), "acks": ("all",), "lifecycle": _WITHOUT_KVM}}
+
+
+def fits_kvm(row: Mapping[str, Any]) -> bool:
+    """Say whether KVM has the case: QEMU has no switch for HAS_EL2_E2H0, so what it runs at EL2 has E2H=1."""
+    lifecycle = row.get("lifecycle")
+    return row.get("level") != "nvhe" or lifecycle is None or LIFECYCLES[lifecycle].needs_kvm
 
 
 def check(option: Option) -> None:

@@ -144,8 +144,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _rows(matrix: Matrix, config: pytest.Config) -> list[Params]:
     lifecycles = config.getoption("--lifecycle")
     platform = config.getoption("--platform")
-    here = matrix.where(platforms.FACTORS.get(platform, platforms.UNDER_KVM), kvm=platform != "tcg")
-    return here.rows(everything=config.getoption("everything"), only={"lifecycle": lifecycles} if lifecycles else {})
+    if platform == "tcg":
+        matrix = matrix.where(platforms.FACTORS["tcg"], kvm=False)
+    else:
+        matrix = matrix.where(platforms.UNDER_KVM, kvm=True, fits=platforms.fits_kvm)
+    return matrix.rows(everything=config.getoption("everything"), only={"lifecycle": lifecycles} if lifecycles else {})
 
 
 def _is_for(matrix: Matrix, config: pytest.Config) -> bool:

@@ -34,14 +34,14 @@ from harness.guest.payload import Guest
 from harness.host import slots
 from harness.lab.ground import Ground, Watched
 from harness.lifecycle import LIFECYCLES, Lifecycle
-from harness.lifecycle.passage import Pair, Passage, Saved
-from harness.qemu.machine import Machine
+from harness.lifecycle.passage import KvmPassage, Pair, Passage, Saved
+from harness.qemu.machine import AnyMachine
 from harness.qemu.spec import MachineSpec, Start
 from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
 from harness.report.model import Case
 from harness.state.diff import between, compare
 from harness.state.model import State
-from harness.state.rules import BETWEEN, RULES, RUNNING, UNDER_KVM, Rule
+from harness.state.rules import RULES, RUNNING, Rule
 from harness.state.stream import decode
 
 # In a lab QEMU needs a second to start, and each of its answers crosses an emulated SSH server: six times what an idle lab
@@ -77,9 +77,9 @@ class Trial:
     bench: Bench
     params: Mapping[str, Any]
     timeline: Timeline = field(default_factory=Timeline)
-    machines: list[Machine] = field(default_factory=list)
+    machines: list[AnyMachine] = field(default_factory=list)
     guests: list[Guest] = field(default_factory=list)
-    passages: list[Passage] = field(default_factory=list)
+    passages: list[Passage | KvmPassage] = field(default_factory=list)
     registers: int = 0
     interrupts: int = 0
     differences: tuple[DifferenceRow, ...] = ()
@@ -102,7 +102,8 @@ class Trial:
         """What may differ between two looks, where the guest runs and where it goes on."""
         if self.bench.accel == "tcg":
             return RULES
-        return (*UNDER_KVM, *RULES, *(BETWEEN if self._between else ()))
+        way = self.lifecycle.by
+        return (*way.under_kvm, *RULES, *(way.between if self._between else ()))
 
     @property
     def _between(self) -> bool:
@@ -140,6 +141,7 @@ class Trial:
             cpu=self.params.get("cpu", "max"),
             vcpus=int(str(given["vcpus"])),
             el2=level != "el1",
+            e2h0=level == "nvhe",
             accel=source.accel,
             console=console,
             machine=_machine_type(self._grounds),
@@ -163,7 +165,7 @@ class Trial:
         The guest is told in any case, so that it can witness what became of it; the comparison's failure is raised by
         `conclude`, after the guest has had its say. Raises QemuFailure, Blocked, Unsupported, DeadlineExpired.
         """
-        passage = Passage(self._start, compare_streams)
+        passage = self.lifecycle.by(self._start, compare_streams)
         self.passages.append(passage)
         subject = self.source.hypervisor or guest.machine
         try:
@@ -187,7 +189,7 @@ class Trial:
 
         What QEMU says of a refusal names registers only since 11.1, and never those that the source lacks.
         """
-        if not self._between:
+        if not self._between or self.lifecycle.by is not Passage:
             return ""
         new = Passage(self._start)
         try:
@@ -360,12 +362,13 @@ class Trial:
         if lifecycle.one_host and len({id(ground.workshop.host) for ground in self._grounds}) > 1:
             raise Unsupported(f"{lifecycle.name} does not reach from one host to another")
 
-    def _start(self, side: str, start: Start) -> Machine:
+    def _start(self, side: str, start: Start) -> Any:
+        """Start a machine of what runs them in this lifecycle."""
         assert self._spec is not None, "the source is booted first"
         assert self._payload is not None
         ground = self._grounds[-1 if side.startswith("destination") else 0]
         spec = replace(self._spec, kernel=ground.workshop.host.bring(self._payload))
-        machine = Machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
+        machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)
 
@@ -382,7 +385,7 @@ def _machine_type(grounds: Sequence[Ground]) -> str:
     return "virt" if len(releases) == 1 else f"virt-{major}.{minor}"
 
 
-def _side(machine: Machine) -> Side:
+def _side(machine: AnyMachine) -> Side:
     def read(name: str) -> str:
         path = machine.directory / name
         return path.read_text("utf-8", "backslashreplace") if path.exists() else ""

@@ -66,11 +66,16 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
         except ConnectionResetError:
             data = b""
         if data:
-            self._log_file.write(data)
-            self._unread += data
+            self.heard(data)
         else:
             self._hub.loop.remove_reader(self.socket.fileno())
             self._ended = True
+            self._hub.heard()
+
+    def heard(self, data: bytes) -> None:
+        """Take what the guest has said. Called by the I/O thread."""
+        self._log_file.write(data)
+        self._unread += data
         self._hub.heard()
 
     def _take(self, size: int) -> bytes | None:

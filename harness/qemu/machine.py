@@ -15,14 +15,15 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from pathlib import Path, PurePath
+from typing import Any, Protocol, Self, TypeVar
 
 from harness.assets.qemu import QemuBinary
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, GuestFailure, HostFailure, QemuFailure, Unsupported
 from harness.events import Timeline
 from harness.host.local import LocalHost
-from harness.host.protocol import Host
+from harness.host.protocol import Host, Process
 from harness.qemu.console import Console
 from harness.qemu.gdb import GdbStub, TargetCache
 from harness.qemu.hub import Hub
@@ -52,6 +53,27 @@ class Workshop:
     targets: TargetCache
 
 
+class AnyMachine(Protocol):
+    """What a guest and a trial need of a machine, whichever program runs it."""
+
+    side: str
+    spec: MachineSpec
+    qemu: QemuBinary
+    argv: list[str]
+    host: Host
+    # Where its logs are, on this computer; and where its files are, on its host.
+    directory: Path
+    place: PurePath
+    process: Process
+    console: Console
+
+    def look(self, deadline: Deadline) -> State:
+        """Return the state of the stopped machine."""
+
+    def wait_exit(self, deadline: Deadline) -> int:
+        """Wait until the process is gone and return its exit status (negative: the signal's number)."""
+
+
 class Machine:
     """One QEMU process. `side` names it in logs and messages ("source", "destination", ...)."""
 
@@ -73,7 +95,7 @@ class Machine:
         self.timeline = timeline
         # Where its logs are, on this computer; and where its sockets are, on its host.
         self.directory = workshop.desk.directory(side)
-        self.place = self.directory if workshop.host is workshop.desk else workshop.host.directory(side)
+        self.place: PurePath = self.directory if workshop.host is workshop.desk else workshop.host.directory(side)
         self.host = workshop.host
         self._workshop = workshop
         self._start = start
@@ -83,7 +105,7 @@ class Machine:
         wiring = Wiring(workshop.host.stdio_chardev, self.place, start)
         self.argv = [*qemu.argv, *arguments(spec, wiring)]
         timeline.add(side, "start", " ".join(self.argv))
-        self.process = workshop.host.spawn(self.argv, env=qemu.env, stderr=self.directory / "stderr.log")
+        self.process: Process = workshop.host.spawn(self.argv, env=qemu.env, stderr=self.directory / "stderr.log")
         self.process.on_exit(self._exited)
         self.qmp = Qmp(self._hub, self.process.stdio, side, self.directory / "qmp.log", timeline)
         self._open = ExitStack()

@@ -46,6 +46,9 @@ class MachineSpec:
     memory_mib: int = 32
     # EL2 for the guest: virtualization=on (hw/arm/virt.c). Without it the guest is entered at EL1.
     el2: bool = False
+    # Under KVM, a guest at EL2 whose HCR_EL2.E2H is 0 for good (KVM_ARM_VCPU_HAS_EL2_E2H0). QEMU has no switch for it; most of
+    # its own CPUs let the guest choose.
+    e2h0: bool = False
     accel: str = "tcg"
     gic_version: int = 3
     machine: str = "virt"

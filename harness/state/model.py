@@ -17,7 +17,7 @@ from harness.errors import UsageError
 from harness.state import sysregs
 from harness.state.stream import Device, Stream
 
-View = Literal["gdb", "stream", "guest"]
+View = Literal["gdb", "stream", "guest", "kvm"]
 Value = int | bytes
 
 _FORMAT, _VERSION = "arm64 machine state", 1

@@ -11,7 +11,7 @@ from harness.guest.payload import Guest
 from harness.lifecycle import LIFECYCLES
 from harness.plugin.matrix import Matrix, Params, Row
 from harness.plugin.trial import Trial
-from scenarios.places import BREAKING, CPUS, LEVELS, UNDER_KVM_BUT, place_exists
+from scenarios.places import AT_E2H0_BUT, BREAKING, CPUS, LEVELS, UNDER_KVM_BUT, place_exists
 
 # What the payload fills with patterns, each set by itself, so that what is known of one hides nothing of the others.
 SETS = {"core": "gpr,fp,sys", "pauth": "gpr,pauth", "sve": "gpr,sve", "sme": "gpr,sme"}
@@ -45,13 +45,14 @@ MATRIX = Matrix(
 def test_every_register_survives(
     case: Params, trial: Trial, boot: Callable[..., Guest], put_through: Callable[..., None], counts: Callable[..., None]
 ) -> None:
-    guest = boot("registers", sets=SETS[case.sets], **({"but": UNDER_KVM_BUT} if trial.bench.accel == "kvm" else {}))
+    but = (UNDER_KVM_BUT + AT_E2H0_BUT * (case.level == "nvhe")) if trial.bench.accel == "kvm" else ""
+    guest = boot("registers", sets=SETS[case.sets], **({"but": but} if but else {}))
     put_through(guest, compare_streams=True)
     witness.hear_out(guest)
     witness.judge(guest, interrupted=LIFECYCLES[case.lifecycle].interrupts)
     counts(registers=witness.evidence(guest))
     if not trial.lifecycle.restarts:
-        for look in trial.looks("gdb"):
+        for look in (*trial.looks("gdb"), *trial.looks("kvm")):
             counts(registers=witness.cross_check(guest, look, trial.rules))
     guest.finish()
 

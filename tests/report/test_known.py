@@ -174,6 +174,14 @@ REAL = {
         ),
         ("Z0, from bit 1024 on", "Z0, from bit 0 on"),
     ),
+    "kvm-e2h0-tval": (
+        (
+            "timers: cntv disabled tval none at EL2 with E2H=0 on host with 1 vCPU through kvm-straight in the lab neoverse-n2: the "
+            "guest found: vCPU 0: CVAL reads 0x0 after TVAL 0x128adc was written at a counter between 0x64e09301 and 0x64e09b07; "
+            "suspect kernel (L0)"
+        ),
+        ("CVAL reads 0x0", "CVAL reads 0x1"),
+    ),
     "qemu-cntv-offset-deadline": (
         (
             "timers: cntv armed tval at EL2 with E2H=0 on neoverse-n1 with 2 vCPUs through reset: interrupt lost on vCPU 0: PPI 27 "

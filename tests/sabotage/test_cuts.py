@@ -13,6 +13,7 @@ from harness.lifecycle import LIFECYCLES
 from harness.lifecycle.passage import Passage
 from harness.lifecycle.passage import Saved as Written
 from harness.plugin.trial import Bench
+from harness.qemu.machine import Machine
 from harness.state.edit import cut
 from harness.state.stream import Stream, StreamError, decode
 from tests.sabotage.parts import CPU, SabotagedTrial, start
@@ -61,6 +62,7 @@ def saved(bench: Bench) -> Iterator[Saved]:
     trial = SabotagedTrial(bench, params, way=LIFECYCLES["file"])
     try:
         source = start(trial, "timers").machine
+        assert isinstance(source, Machine)
         source.stop()
         stream = Passage(trial._start).save(source).here()
         yield Saved(trial, stream.read_bytes(), decode(stream))

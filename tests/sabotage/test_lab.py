@@ -22,7 +22,7 @@ from harness.lifecycle import LIFECYCLES
 from harness.lifecycle.passage import Passage
 from harness.plugin.trial import Trial
 from harness.plugin.verdicts import conclude
-from harness.qemu.machine import Machine
+from harness.qemu.machine import AnyMachine, Machine
 from harness.report import bundle
 from harness.report.model import Case, Compared
 from tests.sabotage.parts import LabBench, NewTrial, SabotagedTrial, Way, caught, hear_and_judge, machines_alive, start
@@ -85,7 +85,7 @@ class Loss:
     suspect: Suspect = Suspect.HOST
 
 
-def lab_of(machine: Machine) -> Lab:
+def lab_of(machine: AnyMachine) -> Lab:
     assert isinstance(machine.host, Lab)
     return machine.host
 
@@ -210,7 +210,8 @@ def test_a_full_disk_is_named_when_a_guest_is_saved(
 ) -> None:
     def way(passage: Passage, machine: Machine) -> Machine:
         fill_the_disk(lab_of(machine))
-        return LIFECYCLES[lifecycle].run(passage, machine)
+        saved: Machine = LIFECYCLES[lifecycle].run(passage, machine)
+        return saved
 
     way.__name__ = f"{lifecycle} with a full disk"
     trial = new_lab_trial(way, runs_on_ms=_LONG_MS)

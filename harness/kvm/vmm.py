@@ -1,0 +1,1252 @@
+"""A small VMM that saves and restores its guest through /dev/kvm; it runs alone, on any arm64 host with Python 3.11.
+
+The machine is QEMU's `virt` as far as the payloads of guests/ use it: RAM, GICv3 with ITS, PSCI, a PL011 and a virtio console.
+It reads orders from standard input and answers on standard output, one JSON object a line:
+
+    {"id": 1, "do": "create", "kernel": "/tmp/timers.bin", "append": "vcpus=1", "el2": true}   ->  {"id": 1, "ok": {...}}
+    {"id": 2, "do": "save", "path": "/tmp/state"}                          ->  {"id": 2, "error": {"text": "...", ...}}
+
+and says of its own accord {"event": "console", "text": "..."}. It ends with the guest, with its standard input, or at its
+deadline, and leaves nothing.
+
+Where numbers come from: ioctls and ids, include/uapi/linux/kvm.h and arch/arm64/include/uapi/asm/kvm.h of the kernel; the order
+of a restore, Documentation/virt/kvm/devices/arm-vgic-v3.rst, arm-vgic-its.rst and arm/vcpu-features.rst; GIC registers, Arm IHI
+0069; the PL011, Arm DDI 0183; the console, VIRTIO 1.3 (4.2.4 legacy MMIO, 2.7 split queues, 5.3); the tree, Devicetree
+Specification 0.4; addresses, hw/arm/virt.c in QEMU's tree.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import json
+import mmap
+import os
+import signal
+import struct
+import sys
+import threading
+import time
+import zlib
+from collections import Counter, deque
+
+TYPE_CHECKING = False  # as typing's, whose import alone takes a fifth of a second in a lab
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    # Name, properties, children.
+    Node = tuple[str, Mapping[str, bytes], Sequence["Node"]]
+
+FORMAT, VERSION = "arm64-kvm-state", 1
+
+RAM_BASE, GICD_BASE, GITS_BASE, GICR_BASE = 0x40000000, 0x08000000, 0x08080000, 0x080A0000
+UART_BASE, VIRTIO_BASE = 0x09000000, 0x0A000000
+UART_SPI, VIRTIO_SPI = 1, 16
+INTIDS = 288
+MAINTENANCE_INTID, PMU_INTID = 25, 23
+PAGE = 4096
+STOP_SECONDS = 10.0
+
+# Feature bits of struct kvm_vcpu_init, and the capability that offers each.
+FEATURES: Mapping[str, tuple[tuple[int, ...], int]] = {
+    "pmu": ((3,), 126),
+    "sve": ((4,), 170),
+    "pauth": ((5, 6), 171),
+    "el2": ((7,), 240),
+    "e2h0": ((8,), 241),
+}
+POWER_OFF, PSCI_0_2 = 0, 2
+SVE_FINALIZE = 4
+
+# Groups of the GIC's attributes.
+ADDR, DIST_REGS, NR_IRQS, CTRL, REDIST_REGS, CPU_SYSREGS, LEVEL_INFO, ITS_REGS, MAINT_IRQ = 0, 1, 3, 4, 5, 6, 7, 8, 9
+CTRL_INIT, ITS_SAVE_TABLES, ITS_RESTORE_TABLES, SAVE_PENDING_TABLES = 0, 1, 2, 3
+
+REGISTER_KIND = 0xFFFF0000 >> 16
+CORE, DEMUX, SYSREG, FIRMWARE, SVE, FIRMWARE_MAP = 0x10, 0x11, 0x13, 0x14, 0x15, 0x16
+SVE_VLS = 0x606000000015FFFF
+PC, PSTATE, X0 = 0x6030000000100040, 0x6030000000100042, 0x6030000000100000
+# Virtual and physical counter; KVM_REG_ARM_TIMER_CNT has the number of CNTV_CVAL_EL0, and the other way round. The order
+# matters where there is EL2: both then write the one offset of the VM, and the virtual one is read with CNTVOFF_EL2 taken off
+# but is written without (arch_timer_set_user in arch/arm64/kvm/sys_regs.c), so the physical one has to have the last word.
+COUNTERS = (0x603000000013DF1A, 0x603000000013DF01)
+_TIMER_CRN = 14
+
+
+class Trouble(Exception):
+    """An order cannot be carried out. `details` go to the harness beside the sentence."""
+
+    def __init__(self, text: str, **details: object) -> None:
+        super().__init__(text)
+        self.details = details
+
+
+# -- the kernel
+
+
+class Kvm:
+    """The ioctls of one VM: numbers in, numbers out. All raise OSError. Tests put another in its place."""
+
+    def __init__(self) -> None:
+        self._kvm = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+        self._vm = -1
+        self._vcpus: list[int] = []
+        self._runs: list[mmap.mmap] = []
+        self._devices: list[int] = []
+        self._value = ctypes.create_string_buffer(256)
+        self._at = ctypes.addressof(self._value)
+        self._ram: Any = None
+
+    def extension(self, capability: int) -> int:
+        """Return what KVM_CHECK_EXTENSION says."""
+        return fcntl.ioctl(self._kvm, 0xAE03, capability)
+
+    def create_vm(self) -> None:
+        """Create the VM, with 40 bits of guest physical addresses."""
+        self._vm = fcntl.ioctl(self._kvm, 0xAE01, 0)
+
+    def map_ram(self, ram: mmap.mmap) -> None:
+        """Let the mapping be the guest's memory at RAM_BASE."""
+        self._ram = ctypes.c_char.from_buffer(ram)
+        fcntl.ioctl(self._vm, 0x4020AE46, struct.pack("<IIQQQ", 0, 0, RAM_BASE, len(ram), ctypes.addressof(self._ram)))
+
+    def create_vcpu(self, number: int) -> None:
+        """Create a vCPU; its number decides its MPIDR."""
+        vcpu = fcntl.ioctl(self._vm, 0xAE41, number)
+        self._vcpus.append(vcpu)
+        self._runs.append(mmap.mmap(vcpu, fcntl.ioctl(self._kvm, 0xAE04, 0)))
+
+    def init(self, vcpu: int, features: int) -> None:
+        """Initialise a vCPU of the host's kind with these features."""
+        init = bytearray(32)
+        fcntl.ioctl(self._vm, 0x8020AEAF, init)
+        struct.pack_into("<I", init, 4, features)
+        fcntl.ioctl(self._vcpus[vcpu], 0x4020AEAE, bytes(init))
+
+    def finalize(self, vcpu: int, feature: int) -> None:
+        """Settle a feature that needs it."""
+        fcntl.ioctl(self._vcpus[vcpu], 0x4004AEC2, struct.pack("<i", feature))
+
+    def registers(self, vcpu: int) -> list[int]:
+        """Return all register ids, in the kernel's order."""
+        for room in (1024, 8192):
+            ids = bytearray(8 + 8 * room)
+            struct.pack_into("<Q", ids, 0, room)
+            try:
+                fcntl.ioctl(self._vcpus[vcpu], 0xC008AEB0, ids)
+            except OSError as error:
+                if error.errno != errno.E2BIG or room == 8192:
+                    raise
+            else:
+                (count,) = struct.unpack_from("<Q", ids)
+                return list(struct.unpack_from(f"<{count}Q", ids, 8))
+        raise AssertionError
+
+    def get(self, vcpu: int, register: int) -> bytes:
+        """Return a register, little-endian, as long as its id says."""
+        fcntl.ioctl(self._vcpus[vcpu], 0x4010AEAB, struct.pack("<QQ", register, self._at))
+        return self._value.raw[: size_of(register)]
+
+    def set(self, vcpu: int, register: int, value: bytes) -> None:
+        """Write a register."""
+        ctypes.memmove(self._at, value, len(value))
+        fcntl.ioctl(self._vcpus[vcpu], 0x4010AEAC, struct.pack("<QQ", register, self._at))
+
+    def events(self, vcpu: int) -> bytes:
+        """Return struct kvm_vcpu_events."""
+        events = bytearray(64)
+        fcntl.ioctl(self._vcpus[vcpu], 0x8040AE9F, events)
+        return bytes(events)
+
+    def set_events(self, vcpu: int, events: bytes) -> None:
+        """Write struct kvm_vcpu_events."""
+        fcntl.ioctl(self._vcpus[vcpu], 0x4040AEA0, events)
+
+    def mp_state(self, vcpu: int) -> int:
+        """Return whether the vCPU is powered on: KVM_MP_STATE_*."""
+        state = bytearray(4)
+        fcntl.ioctl(self._vcpus[vcpu], 0x8004AE98, state)
+        return int(struct.unpack("<I", state)[0])
+
+    def set_mp_state(self, vcpu: int, state: int) -> None:
+        """Write KVM_MP_STATE_*."""
+        fcntl.ioctl(self._vcpus[vcpu], 0x4004AE99, struct.pack("<I", state))
+
+    def set_vcpu_attribute(self, vcpu: int, group: int, attribute: int, value: int | None = None) -> None:
+        """Write an attribute of a vCPU: 32 bits, or none."""
+        self._set_attribute(self._vcpus[vcpu], group, attribute, value, 4)
+
+    def create_device(self, kind: int) -> int:
+        """Create a device of the VM; return its handle."""
+        made = bytearray(struct.pack("<III", kind, 0, 0))
+        fcntl.ioctl(self._vm, 0xC00CAEE0, made)
+        self._devices.append(int(struct.unpack("<III", made)[1]))
+        return len(self._devices) - 1
+
+    def attribute(self, device: int, group: int, attribute: int, size: int) -> int:
+        """Return an attribute of a device, of `size` bytes."""
+        ctypes.memset(self._at, 0, 8)
+        fcntl.ioctl(self._devices[device], 0x4018AEE2, struct.pack("<IIQQ", 0, group, attribute, self._at))
+        return int.from_bytes(self._value.raw[:size], "little")
+
+    def set_attribute(self, device: int, group: int, attribute: int, value: int | None = None, size: int = 8) -> None:
+        """Write an attribute of a device, or do what it says where it has no value."""
+        self._set_attribute(self._devices[device], group, attribute, value, size)
+
+    def _set_attribute(self, fd: int, group: int, attribute: int, value: int | None, size: int) -> None:
+        if value is not None:
+            ctypes.memmove(self._at, value.to_bytes(size, "little"), size)
+        at = 0 if value is None else self._at
+        fcntl.ioctl(fd, 0x4018AEE1, struct.pack("<IIQQ", 0, group, attribute, at))
+
+    def set_counter_offset(self, offset: int) -> None:
+        """Fix both counters of the VM at the host's, less an offset in ticks."""
+        fcntl.ioctl(self._vm, 0x4010AEB5, struct.pack("<QQ", offset, 0))
+
+    def spi(self, number: int, *, high: bool) -> None:
+        """Drive the line of a shared peripheral interrupt."""
+        fcntl.ioctl(self._vm, 0x4008AE61, struct.pack("<II", 1 << 24 | number + 32, high))
+
+    def hurry(self, vcpu: int, *, on: bool) -> None:
+        """Have KVM_RUN return at once, with whatever was to be completed done."""
+        self._runs[vcpu][1] = int(on)
+
+    def run(self, vcpu: int) -> tuple[str, int, int, bytes | None]:
+        """Enter the guest until it needs us: `mmio`, address, size, data or None to read; or what else, and a number.
+
+        Raises InterruptedError for a signal or `hurry`.
+        """
+        fcntl.ioctl(self._vcpus[vcpu], 0xAE80, 0)
+        run = self._runs[vcpu]
+        (reason,) = struct.unpack_from("<I", run, 8)
+        if reason == 6:
+            address, data, size, writes = struct.unpack_from("<Q8sIB", run, 32)
+            return "mmio", address, size, data[:size] if writes else None
+        if reason == 24:
+            return "system", struct.unpack_from("<I", run, 32)[0], 0, None
+        return "exit", reason, struct.unpack_from("<Q", run, 32)[0], None
+
+    def answer(self, vcpu: int, data: bytes) -> None:
+        """Give what a read by the guest finds; it is taken at the next entry."""
+        self._runs[vcpu][40 : 40 + len(data)] = data
+
+    def statistics(self, vcpu: int) -> dict[str, int]:
+        """Return the kernel's own counters of a vCPU that are single numbers (api.rst, KVM_GET_STATS_FD)."""
+        fd = fcntl.ioctl(self._vcpus[vcpu], 0xAECE, 0)
+        try:
+            _, name_size, count, _, descriptors, data = struct.unpack("<IIIIII", os.pread(fd, 24, 0))
+            size = 16 + name_size
+            found = {}
+            for at in range(descriptors, descriptors + count * size, size):
+                entry = os.pread(fd, size, at)
+                words, offset = struct.unpack_from("<HI", entry, 6)
+                if words == 1:
+                    name = entry[16:].split(b"\0")[0].decode("ascii")
+                    found[name] = int.from_bytes(os.pread(fd, 8, data + offset), "little")
+            return found
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Let go of the VM; the guest's memory stays its owner's."""
+        for run in self._runs:
+            run.close()
+        for fd in (*self._devices, *self._vcpus, self._vm, self._kvm):
+            if fd >= 0:
+                os.close(fd)
+        self._ram = None
+
+
+def size_of(register: int) -> int:
+    """Return a register's size in bytes from its id."""
+    return 1 << (register >> 52 & 0xF)
+
+
+# -- what the guest finds
+
+
+def device_tree(vcpus: int, ram: int, append: str, *, el2: bool) -> bytes:
+    """Return the flattened tree of the machine (Devicetree Specification 0.4, chapter 5)."""
+    strings, body = bytearray(), bytearray()
+
+    def put(node: Node) -> None:
+        name, properties, children = node
+        body.extend(_cells(1) + _padded(_text(name)))
+        for key, value in properties.items():
+            body.extend(_cells(3, len(value), len(strings)) + _padded(value))
+            strings.extend(_text(key))
+        for child in children:
+            put(child)
+        body.extend(_cells(2))
+
+    put(_tree(vcpus, ram, append, el2=el2))
+    body.extend(_cells(9))
+    structure, size = 40 + 16, 40 + 16 + len(body)
+    header = _cells(0xD00DFEED, size + len(strings), structure, size, 40, 17, 16, 0, len(strings), len(body))
+    return header + bytes(16) + bytes(body) + bytes(strings)
+
+
+def _tree(vcpus: int, ram: int, append: str, *, el2: bool) -> Node:
+    """Return the machine as nodes: name, properties, children. Interrupts are of the bindings arm,gic-v3 and arm,arch_timer."""
+    two = {"#address-cells": _cells(2), "#size-cells": _cells(2)}
+    cpus = [
+        (f"cpu@{n}", {"device_type": _text("cpu"), "compatible": _text("arm,armv8"), "reg": _cells(n),
+                      "enable-method": _text("psci")}, ())
+        for n in range(vcpus)
+    ]  # fmt: skip
+    # Secure, physical, virtual, hypervisor's physical and virtual.
+    ppis = [cell for ppi in (13, 14, 11, 10, 12) for cell in (1, ppi, 4)]
+    its = {
+        "compatible": _text("arm,gic-v3-its"),
+        "reg": _at(GITS_BASE, 0x20000),
+        "msi-controller": b"",
+        "#msi-cells": _cells(1),
+    }
+    gic = {
+        "compatible": _text("arm,gic-v3"),
+        "reg": _at(GICD_BASE, 0x10000) + _at(GICR_BASE, vcpus * 0x20000),
+        "phandle": _cells(1),
+        "#interrupt-cells": _cells(3),
+        "interrupt-controller": b"",
+        "ranges": b"",
+        **two,
+        **({"interrupts": _cells(1, MAINTENANCE_INTID - 16, 4)} if el2 else {}),
+    }
+    uart = {
+        "compatible": _text("arm,pl011", "arm,primecell"),
+        "reg": _at(UART_BASE, 0x1000),
+        "interrupts": _cells(0, UART_SPI, 4),
+    }
+    virtio = {"compatible": _text("virtio,mmio"), "reg": _at(VIRTIO_BASE, 0x200), "interrupts": _cells(0, VIRTIO_SPI, 4)}
+    psci = {"compatible": _text("arm,psci-1.0", "arm,psci-0.2"), "method": _text("smc" if el2 else "hvc")}
+    return (
+        "",
+        {"compatible": _text("linux,dummy-virt"), "interrupt-parent": _cells(1), **two},
+        [
+            ("chosen", {"bootargs": _text(append), "stdout-path": _text(f"/pl011@{UART_BASE:x}")}, ()),
+            ("psci", psci, ()),
+            (f"memory@{RAM_BASE:x}", {"device_type": _text("memory"), "reg": _at(RAM_BASE, ram)}, ()),
+            ("cpus", {"#address-cells": _cells(1), "#size-cells": _cells(0)}, cpus),
+            ("timer", {"compatible": _text("arm,armv8-timer"), "interrupts": _cells(*ppis), "always-on": b""}, ()),
+            (f"intc@{GICD_BASE:x}", gic, [(f"its@{GITS_BASE:x}", its, ())]),
+            (f"pl011@{UART_BASE:x}", uart, ()),
+            (f"virtio_mmio@{VIRTIO_BASE:x}", virtio, ()),
+        ],
+    )
+
+
+def _cells(*numbers: int) -> bytes:
+    return struct.pack(f">{len(numbers)}I", *numbers)
+
+
+def _text(*words: str) -> bytes:
+    return b"".join(word.encode("latin-1") + b"\0" for word in words)
+
+
+def _at(address: int, size: int) -> bytes:
+    return struct.pack(">QQ", address, size)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)
+
+
+def load(program: bytes, ram: mmap.mmap) -> int:
+    """Put an ELF file or an arm64 Image (or what is neither, like one) where QEMU's -kernel does; return its entry."""
+    if program[:4] == b"\x7fELF":
+        entry, headers = struct.unpack_from("<QQ", program, 24)
+        size, count = struct.unpack_from("<HH", program, 54)
+        for at in range(headers, headers + count * size, size):
+            kind, _, offset, _, address, filled = struct.unpack_from("<IIQQQQ", program, at)
+            if kind == 1:
+                _put(ram, address, program[offset : offset + filled])
+        return int(entry)
+    offset = 0x80000
+    if program[56:60] == b"ARM\x64":
+        text_offset, image_size = struct.unpack_from("<QQ", program, 8)
+        offset = text_offset if image_size else offset
+    # Where QEMU's own first instructions are is nothing loaded.
+    address = RAM_BASE + int(offset) + (0x200000 if offset < PAGE else 0)
+    _put(ram, address, program)
+    return address
+
+
+def _put(ram: mmap.mmap, address: int, data: bytes) -> None:
+    at = address - RAM_BASE
+    if at < 0 or at + len(data) > len(ram):
+        raise Trouble(f"{len(data)} bytes at {address:#x} do not fit the memory of {len(ram) >> 20} MiB")
+    ram[at : at + len(data)] = data
+
+
+class Pl011:
+    """The serial port: bytes in and out, and the receive interrupt."""
+
+    def __init__(self, out: Callable[[bytes], None], line: Callable[[bool], None]) -> None:
+        self._out, self._line = out, line
+        self._received: deque[int] = deque()
+        self._registers: dict[int, int] = {}
+
+    def read(self, offset: int) -> int:
+        """Return a register."""
+        if offset == 0x00:
+            byte = self._received.popleft() if self._received else 0
+            self._update()
+            return byte
+        if offset == 0x18:  # FR: transmit FIFO empty, and whether nothing has been received
+            return 0x80 | (0 if self._received else 0x10)
+        if offset in (0x3C, 0x40):  # RIS, MIS
+            pending = 0x10 if self._received else 0
+            return pending & (self._registers.get(0x38, 0) if offset == 0x40 else 0x10)
+        if offset >= 0xFE0:  # the identification registers
+            return b"\x11\x10\x14\x00\x0d\xf0\x05\xb1"[(offset - 0xFE0) // 4 & 7]
+        return self._registers.get(offset, 0)
+
+    def write(self, offset: int, value: int) -> None:
+        """Write a register."""
+        if offset == 0:
+            self._out(bytes((value & 0xFF,)))
+        else:
+            self._registers[offset] = value
+            self._update()
+
+    def receive(self, data: bytes) -> None:
+        """Take what is sent to the guest."""
+        self._received.extend(data)
+        self._update()
+
+    def _update(self) -> None:
+        self._line(bool(self._received and self._registers.get(0x38, 0) & 0x10))
+
+    def state(self) -> dict[str, Any]:
+        """Return what it has to be given again."""
+        return {"received": list(self._received), "registers": {f"{at:#x}": value for at, value in self._registers.items()}}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Be as it was; the line is the GIC's to remember."""
+        self._received = deque(state["received"])
+        self._registers = {int(at, 16): value for at, value in state["registers"].items()}
+
+
+class VirtioConsole:
+    """A virtio console by legacy MMIO: queue 0 receives, queue 1 transmits."""
+
+    def __init__(self, ram: mmap.mmap, out: Callable[[bytes], None], line: Callable[[bool], None]) -> None:
+        self._ram, self._out, self._line = ram, out, line
+        self._waiting = b""
+        self._select = 0
+        self._registers: dict[int, int] = {}
+        # Of each queue: page number, entries, alignment, how far the available ring has been read.
+        self._queues = [[0, 0, PAGE, 0], [0, 0, PAGE, 0]]
+
+    def read(self, offset: int) -> int:
+        """Return a register: magic, version, device, vendor; a limit for queues; what the driver wrote."""
+        fixed = {0x00: 0x74726976, 0x04: 1, 0x08: 3, 0x0C: 0x4D564B, 0x10: 0}
+        if offset in fixed:
+            return fixed[offset]
+        if offset == 0x34:
+            return 64 if self._select < 2 else 0
+        if offset == 0x40:
+            return self._queues[self._select][0] if self._select < 2 else 0
+        return self._registers.get(offset, 0)
+
+    def write(self, offset: int, value: int) -> None:
+        """Write a register, and do what it means."""
+        if offset == 0x30:
+            self._select = value
+        elif offset in (0x40, 0x38, 0x3C):
+            if self._select < 2:
+                self._queues[self._select][{0x40: 0, 0x38: 1, 0x3C: 2}[offset]] = value
+        elif offset == 0x50:
+            self._transmit() if value == 1 else self._deliver()
+        elif offset == 0x64:
+            self._interrupt(self._registers.get(0x60, 0) & ~value)
+        else:
+            self._registers[offset] = value
+            if offset == 0x70 and not value:  # a reset
+                self._queues = [[0, 0, PAGE, 0], [0, 0, PAGE, 0]]
+                self._interrupt(0)
+
+    def receive(self, data: bytes) -> None:
+        """Take what is sent to the guest."""
+        self._waiting += data
+        self._deliver()
+
+    def _interrupt(self, status: int) -> None:
+        self._registers[0x60] = status
+        self._line(bool(status))
+
+    def _ready(self, number: int) -> bool:
+        page, entries, _, _ = self._queues[number]
+        return bool(page and entries and self._registers.get(0x70, 0) & 4)
+
+    def _transmit(self) -> None:
+        while (head := self._next(1)) is not None:
+            data = b"".join(bytes(self._ram[at : at + size]) for at, size in self._chain(1, head))
+            self._out(data)
+            self._use(1, head, 0)
+
+    def _deliver(self) -> None:
+        while self._waiting and (head := self._next(0)) is not None:
+            filled = 0
+            for at, size in self._chain(0, head):
+                piece, self._waiting = self._waiting[:size], self._waiting[size:]
+                self._ram[at : at + len(piece)] = piece
+                filled += len(piece)
+            self._use(0, head, filled)
+
+    def _next(self, number: int) -> int | None:
+        """Return the head of the next chain that the driver has made available."""
+        if not self._ready(number):
+            return None
+        page, entries, _, seen = self._queues[number]
+        ring = page * PAGE - RAM_BASE + 16 * entries
+        (index,) = struct.unpack_from("<H", self._ram, ring + 2)
+        if index == seen:
+            return None
+        self._queues[number][3] = (seen + 1) & 0xFFFF
+        return int(struct.unpack_from("<H", self._ram, ring + 4 + 2 * (seen % entries))[0])
+
+    def _chain(self, number: int, head: int) -> Iterator[tuple[int, int]]:
+        """Yield offset in RAM and size of each buffer of a chain."""
+        page, entries, _, _ = self._queues[number]
+        for _ in range(entries):
+            address, size, flags, head_of_rest = struct.unpack_from("<QIHH", self._ram, page * PAGE - RAM_BASE + 16 * head)
+            yield address - RAM_BASE, size
+            if not flags & 1:
+                return
+            head = head_of_rest
+
+    def _use(self, number: int, head: int, filled: int) -> None:
+        page, entries, align, _ = self._queues[number]
+        available = page * PAGE - RAM_BASE + 16 * entries
+        used = available + 6 + 2 * entries
+        used += -used % align
+        (index,) = struct.unpack_from("<H", self._ram, used + 2)
+        struct.pack_into("<II", self._ram, used + 4 + 8 * (index % entries), head, filled)
+        struct.pack_into("<H", self._ram, used + 2, (index + 1) & 0xFFFF)
+        (flags,) = struct.unpack_from("<H", self._ram, available)
+        if not flags & 1:
+            self._interrupt(self._registers.get(0x60, 0) | 1)
+
+    def state(self) -> dict[str, Any]:
+        """Return what it has to be given again."""
+        registers = {f"{at:#x}": value for at, value in self._registers.items()}
+        return {"waiting": list(self._waiting), "select": self._select, "registers": registers, "queues": self._queues}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Be as it was; the line is the GIC's to remember."""
+        self._waiting, self._select = bytes(state["waiting"]), state["select"]
+        self._registers = {int(at, 16): value for at, value in state["registers"].items()}
+        self._queues = [list(queue) for queue in state["queues"]]
+
+
+# -- the interrupt controller
+
+
+def _row(first: int, intids: int, bits: int, *, start: int = 0) -> list[int]:
+    """Return the offsets of a group of 32-bit registers with `bits` for each interrupt from `start` on."""
+    return [first + 4 * n for n in range(start * bits // 32, intids * bits // 32)]
+
+
+class Gic:
+    """What of the GIC and ITS can be read and written from outside, by register; in the order of a restore."""
+
+    # GICR_PROPBASER and GICR_PENDBASER cannot be changed once GICR_CTLR.EnableLPIs is set, so that comes after them; what is
+    # pending and active comes after what it means (ICFGR).
+    REDISTRIBUTOR = (0x70, 0x74, 0x78, 0x7C, 0x00, 0x10, 0x14, 0x10080, 0x10C00, 0x10C04, *_row(0x10400, 32, 8), 0x10100,
+                     0x10200, 0x10300)  # fmt: skip
+    DISTRIBUTOR = (
+        0x08,  # GICD_IIDR: "userspace should set it before any other"
+        0x00,
+        0x10,
+        *_row(0x80, INTIDS, 1, start=32),
+        *_row(0xC00, INTIDS, 2, start=32),
+        *_row(0x400, INTIDS, 8, start=32),
+        # The lower halves: the upper ones hold Aff3, which KVM keeps at 0.
+        *(0x6000 + 8 * intid for intid in range(32, INTIDS)),
+        *_row(0x100, INTIDS, 1, start=32),
+        *_row(0x200, INTIDS, 1, start=32),
+        *_row(0x300, INTIDS, 1, start=32),
+    )
+    # GITS_CBASER first; its write resets CREADR. IIDR says how the tables are laid out. GITS_CTLR comes after the tables.
+    ITS = (0x80, 0x04, 0x88, 0x90, *(0x100 + 8 * n for n in range(8)))
+    ITS_CTLR = 0x00
+    ICENABLER0 = 0x10180
+
+    def __init__(self, kvm: Kvm, vcpus: int, *, el2: bool) -> None:
+        self._kvm, self._vcpus = kvm, vcpus
+        self._device = kvm.create_device(7)
+        kvm.set_attribute(self._device, ADDR, 2, GICD_BASE)
+        kvm.set_attribute(self._device, ADDR, 3, GICR_BASE)
+        kvm.set_attribute(self._device, NR_IRQS, 0, INTIDS, 4)
+        if el2:
+            kvm.set_attribute(self._device, MAINT_IRQ, 0, MAINTENANCE_INTID, 4)
+        kvm.set_attribute(self._device, CTRL, CTRL_INIT)
+        # Redistributors know LPIs once there is an ITS, and it gets its place after they have their state.
+        self._its = kvm.create_device(8)
+        self._cpu_registers = {**_icc(), **(_ich() if el2 else {})}
+
+    def place_its(self) -> None:
+        """Give the ITS its address and set it up."""
+        self._kvm.set_attribute(self._its, ADDR, 4, GITS_BASE)
+        self._kvm.set_attribute(self._its, CTRL, CTRL_INIT)
+
+    def flush(self) -> None:
+        """Have the ITS write its tables, and the redistributors their pending LPIs, into the guest's memory."""
+        self._kvm.set_attribute(self._its, CTRL, ITS_SAVE_TABLES)
+        self._kvm.set_attribute(self._device, CTRL, SAVE_PENDING_TABLES)
+
+    def state(self) -> dict[str, Any]:
+        """Return every register by its offset or encoding."""
+        get, device = self._kvm.attribute, self._device
+        redistributors, cpus, levels = [], [], []
+        for number in range(self._vcpus):
+            cpu = number << 32
+            redistributors.append({f"{at:#x}": get(device, REDIST_REGS, cpu | at, 4) for at in self.REDISTRIBUTOR})
+            cpus.append({f"{register:#x}": value for register, value in self._cpu_interface(cpu)})
+            levels.append(get(device, LEVEL_INFO, cpu, 4))
+        return {
+            "distributor": {f"{at:#x}": get(device, DIST_REGS, at, 4) for at in self.DISTRIBUTOR},
+            "redistributors": redistributors,
+            "cpus": cpus,
+            "levels": {"ppis": levels, "spis": [get(device, LEVEL_INFO, intid, 4) for intid in range(32, INTIDS, 32)]},
+            "its": {f"{at:#x}": get(self._its, ITS_REGS, at, 8) for at in (*self.ITS, self.ITS_CTLR)},
+        }
+
+    def _cpu_interface(self, cpu: int) -> Iterator[tuple[int, int]]:
+        for register, always in self._cpu_registers.items():
+            try:
+                yield register, self._kvm.attribute(self._device, CPU_SYSREGS, cpu | register, 8)
+            except OSError as error:
+                if always or error.errno not in (errno.ENXIO, errno.EINVAL):
+                    raise
+
+    def resume(self, state: Mapping[str, Any], refused: Callable[[str, str, int, int], None]) -> None:
+        """Write everything back; each write that fails is told: which part, which register, value, errno."""
+
+        def put(part: str, device: int, group: int, attribute: int, value: int | None, size: int = 4) -> None:
+            try:
+                self._kvm.set_attribute(device, group, attribute, value, size)
+            except OSError as error:
+                refused(part, f"{attribute & 0xFFFFFFFF:#x}" if value is not None else "tables", value or 0, error.errno or 0)
+
+        for at, value in state["distributor"].items():
+            if value:  # a fresh one is all zero where it can be written
+                put("distributor", self._device, DIST_REGS, int(at, 16), value)
+        for number in range(self._vcpus):
+            self._resume_cpu(number, state, put)
+        for row, value in enumerate(state["levels"]["spis"]):
+            put("levels", self._device, LEVEL_INFO, 32 + 32 * row, value)
+        self.place_its()
+        self._resume_its(state["its"], put)
+
+    def _resume_cpu(self, number: int, state: Mapping[str, Any], put: Callable[..., None]) -> None:
+        cpu = number << 32
+        # SGIs of a fresh redistributor are enabled, and a write to ISENABLER only adds.
+        put(f"redistributor {number}", self._device, REDIST_REGS, cpu | self.ICENABLER0, 0xFFFFFFFF)
+        for at, value in state["redistributors"][number].items():
+            put(f"redistributor {number}", self._device, REDIST_REGS, cpu | int(at, 16), value)
+        for register, value in state["cpus"][number].items():
+            put(f"cpu {number}", self._device, CPU_SYSREGS, cpu | int(register, 16), value, 8)
+        put(f"levels of cpu {number}", self._device, LEVEL_INFO, cpu, state["levels"]["ppis"][number])
+
+    def _resume_its(self, its: Mapping[str, int], put: Callable[..., None]) -> None:
+        for at in self.ITS:
+            if value := its[f"{at:#x}"]:  # a base register takes a zero as a wish for the usual attributes
+                put("its", self._its, ITS_REGS, at, value, 8)
+        put("its", self._its, CTRL, ITS_RESTORE_TABLES, None)
+        put("its", self._its, ITS_REGS, self.ITS_CTLR, its[f"{self.ITS_CTLR:#x}"], 8)
+
+
+def _encoded(op1: int, crn: int, crm: int, op2: int) -> int:
+    return 3 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
+
+
+def _icc() -> dict[int, bool]:
+    """Return ICC_SRE, CTLR, PMR, BPR0 and 1, IGRPEN0 and 1, AP0R0 to 3, AP1R0 to 3 of EL1, and whether each is always there."""
+    fixed = [(12, 12, 5), (12, 12, 4), (4, 6, 0), (12, 8, 3), (12, 12, 3), (12, 12, 6), (12, 12, 7)]
+    found = {_encoded(0, *register): True for register in fixed}
+    # With more than 5 bits of priority, there are more of these.
+    return found | {_encoded(0, 12, *register): not n for n in range(4) for register in ((8, 4 + n), (9, n))}
+
+
+def _ich() -> dict[int, bool]:
+    """Return ICC_SRE_EL2, ICH_VTR, VMCR, HCR, AP0R0 to 3, AP1R0 to 3, LR0 to 15, and whether each is always there."""
+    found = {_encoded(4, 12, *register): True for register in ((9, 5), (11, 1), (11, 7), (11, 0))}
+    found |= {_encoded(4, 12, crm, n): not n for n in range(4) for crm in (8, 9)}
+    return found | {_encoded(4, 12, 12 + n // 8, n % 8): not n for n in range(16)}
+
+
+# -- the machine
+
+
+class Vcpu(threading.Thread):
+    """One vCPU in its thread. It parks only where KVM_RUN has returned for our sake, so nothing is half done then."""
+
+    def __init__(self, number: int, vm: Vm) -> None:
+        super().__init__(name=f"vcpu-{number}", daemon=True)
+        self.number = number
+        self.exits: Counter[str] = Counter()
+        self.parked = True
+        self._vm = vm
+
+    def run(self) -> None:
+        """Run the guest whenever it is to run."""
+        try:
+            while self._vm.may_run(self):
+                self._enter()
+        except Exception as error:  # noqa: BLE001  # whatever it is, a guest that stands still would be a riddle
+            self._vm.broken(f"vCPU {self.number}: {error}")
+
+    def kick(self) -> None:
+        """Have it come out of the guest."""
+        self._vm.kvm.hurry(self.number, on=True)
+        if self.ident is not None:
+            signal.pthread_kill(self.ident, signal.SIGUSR1)
+
+    def _enter(self) -> None:
+        kvm = self._vm.kvm
+        try:
+            what, first, size, data = kvm.run(self.number)
+        except InterruptedError:
+            self.exits["interrupted"] += 1
+            self._vm.park(self)
+            return
+        self.exits[what] += 1
+        if what == "mmio":
+            if data is None:
+                kvm.answer(self.number, self._vm.read(first).to_bytes(8, "little")[:size])
+            else:
+                self._vm.write(first, int.from_bytes(data, "little"))
+        elif what == "system":
+            self._vm.ended(first)
+        else:
+            raise Trouble(f"KVM_RUN returned with exit reason {first} ({size:#x})")
+
+
+class Vm:
+    """The machine: memory, vCPUs, GIC, devices."""
+
+    def __init__(self, kvm: Kvm, config: Mapping[str, Any], tell: Callable[[dict[str, Any]], None]) -> None:
+        self.kvm = kvm
+        self.config = dict(config)
+        self._tell = tell
+        self._lock = threading.RLock()
+        self._changed = threading.Condition()
+        self._running = False
+        self._closing = False
+        # The counters of each vCPU when the machine was stopped: it gets them again when it runs, so its clock stands still.
+        # They differ by CNTVOFF_EL2; to set the first one's is to set the VM's.
+        self._counters: list[dict[int, bytes]] = []
+        self._line = bytearray()
+        size = int(config["memory_mib"]) << 20
+        self._memory = os.memfd_create("guest")
+        os.truncate(self._memory, size)
+        self.ram = mmap.mmap(self._memory, size)
+        self.vcpus = [Vcpu(number, self) for number in range(int(config["vcpus"]))]
+        self.uart = Pl011(self._say, lambda high: self.kvm.spi(UART_SPI, high=high))
+        self.console = VirtioConsole(self.ram, self._say, lambda high: self.kvm.spi(VIRTIO_SPI, high=high))
+        self._create()
+
+    def _create(self) -> None:
+        kvm, el2 = self.kvm, "el2" in self.config["features"]
+        kvm.create_vm()
+        if (offset := self.config.get("counter_offset")) is not None:
+            kvm.set_counter_offset(offset)
+        kvm.map_ram(self.ram)
+        bits = 1 << PSCI_0_2
+        for feature in self.config["features"]:
+            bits |= sum(1 << bit for bit in FEATURES[feature][0])
+        for vcpu in self.vcpus:
+            kvm.create_vcpu(vcpu.number)
+        for vcpu in self.vcpus:
+            kvm.init(vcpu.number, bits | (1 << POWER_OFF if vcpu.number else 0))
+        self.gic = Gic(kvm, len(self.vcpus), el2=el2)
+
+    def settle(self, vls: bytes | None = None) -> None:
+        """Do what has to be done between the creation and the first look; `vls`: the vector lengths that the guest has."""
+        for vcpu in self.vcpus:
+            if "sve" in self.config["features"]:
+                if vls is not None:
+                    self.kvm.set(vcpu.number, SVE_VLS, vls)
+                self.kvm.finalize(vcpu.number, SVE_FINALIZE)
+            if "pmu" in self.config["features"]:
+                self.kvm.set_vcpu_attribute(vcpu.number, 0, 0, PMU_INTID)
+                self.kvm.set_vcpu_attribute(vcpu.number, 0, 1)
+
+    def boot(self, program: bytes) -> None:
+        """Put a program and the device tree into memory, and vCPU 0 at its entry."""
+        self.settle()
+        self.gic.place_its()
+        entry = load(program, self.ram)
+        tree = RAM_BASE + len(self.ram) // 2
+        _put(self.ram, tree, device_tree(len(self.vcpus), len(self.ram), self.config["append"],
+                                         el2="el2" in self.config["features"]))  # fmt: skip
+        self.kvm.set(0, PC, entry.to_bytes(8, "little"))
+        self.kvm.set(0, X0, tree.to_bytes(8, "little"))
+
+    # -- running
+
+    def go(self) -> None:
+        """Let all vCPUs run."""
+        for counter in COUNTERS if self._counters else ():
+            self.kvm.set(0, counter, self._counters[0][counter])
+        with self._changed:
+            for vcpu in self.vcpus:
+                self.kvm.hurry(vcpu.number, on=False)
+                vcpu.parked = False
+            self._running = True
+            self._changed.notify_all()
+        for vcpu in self.vcpus:
+            if vcpu.ident is None:
+                vcpu.start()
+
+    def stop(self) -> None:
+        """Have all vCPUs out of the guest, and nothing half done. Raises Trouble naming those that do not come."""
+        with self._changed:
+            self._running = False
+        for vcpu in self.vcpus:
+            vcpu.kick()
+        with self._changed:
+            if not self._changed.wait_for(lambda: all(vcpu.parked for vcpu in self.vcpus), STOP_SECONDS):
+                missing = ", ".join(str(vcpu.number) for vcpu in self.vcpus if not vcpu.parked)
+                raise Trouble(f"vCPU {missing} did not leave the guest within {STOP_SECONDS:.0f} s of a kick")
+        self._counters = [{counter: self.kvm.get(vcpu.number, counter) for counter in COUNTERS} for vcpu in self.vcpus]
+        self._flush_line()
+
+    def may_run(self, vcpu: Vcpu) -> bool:
+        """Wait until a vCPU may enter the guest; say whether it ever may again."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or not vcpu.parked)
+            return not self._closing
+
+    def park(self, vcpu: Vcpu) -> None:
+        """Note that a vCPU has come out of the guest, where it was to."""
+        with self._changed:
+            if not self._running:
+                vcpu.parked = True
+                self._changed.notify_all()
+
+    def read(self, address: int) -> int:
+        """Return what the guest reads in a device."""
+        with self._lock:
+            device, offset = self._device(address)
+            return device.read(offset)
+
+    def write(self, address: int, value: int) -> None:
+        """Do what the guest writes to a device."""
+        with self._lock:
+            device, offset = self._device(address)
+            device.write(offset, value)
+
+    def _device(self, address: int) -> tuple[Pl011 | VirtioConsole, int]:
+        for base, size, device in ((VIRTIO_BASE, 0x200, self.console), (UART_BASE, 0x1000, self.uart)):
+            if base <= address < base + size:
+                return device, address - base
+        raise Trouble(f"the guest touched {address:#x}, where nothing is")
+
+    def receive(self, data: bytes) -> None:
+        """Send bytes to the guest's console, which is the one that it has set up."""
+        with self._lock:
+            (self.console if "console=virtio" in self.config["append"].split() else self.uart).receive(data)
+
+    def _say(self, data: bytes) -> None:
+        self._line += data
+        if data.endswith(b"\n"):
+            self._flush_line()
+
+    def _flush_line(self) -> None:
+        with self._lock:
+            line, self._line = bytes(self._line), bytearray()
+        if line:
+            self._tell({"event": "console", "text": line.decode("latin-1")})
+
+    def ended(self, event: int) -> None:
+        """Power off, or whatever else the guest asked for (KVM_SYSTEM_EVENT_*)."""
+        self._flush_line()
+        self._tell({"event": "ended", "type": event})
+        os._exit(0 if event == 1 else 4)
+
+    def broken(self, text: str) -> None:
+        """Say that the machine cannot go on."""
+        self._flush_line()
+        if not self._closing:
+            self._tell({"event": "broken", "text": text})
+            os._exit(5)
+
+    # -- looking
+
+    def registers(self, vcpu: int) -> dict[str, str]:
+        """Return every register of a vCPU by its id, little-endian."""
+        return {f"{register:#x}": self.kvm.get(vcpu, register).hex() for register in self.kvm.registers(vcpu)}
+
+    def look(self) -> dict[str, Any]:
+        """Return everything that can be seen of the stopped machine, memory as a digest."""
+        self._must_stand()
+        self.gic.flush()
+        return {
+            "vcpus": [
+                {
+                    "registers": self.registers(vcpu.number),
+                    "events": self.kvm.events(vcpu.number).hex(),
+                    "mp_state": self.kvm.mp_state(vcpu.number),
+                }
+                for vcpu in self.vcpus
+            ],
+            "gic": self.gic.state(),
+            "devices": {"uart": self.uart.state(), "console": self.console.state()},
+        }
+
+    def digest(self) -> int:
+        """Return the CRC-32 of all pages that hold anything but zeros, each with its place."""
+        crc, empty = 0, bytes(PAGE)
+        for start, end in self.extents():
+            for at in range(start, end, PAGE):
+                page = self.ram[at : at + PAGE]
+                if page != empty:
+                    crc = zlib.crc32(page, zlib.crc32(at.to_bytes(8, "little"), crc))
+        return crc
+
+    def extents(self) -> list[tuple[int, int]]:
+        """Return where in memory anything has ever been: first byte, and the one after the last."""
+        found: list[tuple[int, int]] = []
+        at = 0
+        while True:
+            try:
+                start = os.lseek(self._memory, at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return found
+                raise
+            at = os.lseek(self._memory, start, os.SEEK_HOLE)
+            found.append((start, at))
+
+    def rewrite(self) -> dict[str, Any]:
+        """Read every register of every vCPU and write it back. Raises Trouble listing those that are refused."""
+        self._must_stand()
+        refused: list[dict[str, Any]] = []
+        for vcpu in self.vcpus:
+            held = self.registers(vcpu.number)
+            self._put_registers(vcpu.number, held, refused)
+            self._put_register(vcpu.number, PSTATE, bytes.fromhex(held[f"{PSTATE:#x}"]), refused)
+            self.kvm.set_events(vcpu.number, self.kvm.events(vcpu.number))
+            self.kvm.set_mp_state(vcpu.number, self.kvm.mp_state(vcpu.number))
+        _judge(refused, "written back in place")
+        return {"registers": sum(len(self.kvm.registers(vcpu.number)) for vcpu in self.vcpus)}
+
+    def counters(self) -> list[dict[str, Any]]:
+        """Return, per vCPU, how often it left the guest to us, and the kernel's own counters."""
+        return [{"exits": dict(vcpu.exits), "kernel": self.kvm.statistics(vcpu.number)} for vcpu in self.vcpus]
+
+    def _must_stand(self) -> None:
+        if self._running:
+            raise Trouble("the machine runs; stop it first")
+
+    # -- saving and restoring
+
+    def save(self, path: str) -> dict[str, Any]:
+        """Write everything to a file, whole or not at all."""
+        began = time.monotonic()
+        held = self.look()
+        for vcpu, stood in zip(held["vcpus"], self._counters, strict=True):
+            vcpu["registers"].update({f"{counter:#x}": value.hex() for counter, value in stood.items()})
+        seen = time.monotonic()
+        extents = self.extents()
+        header = json.dumps({"config": self.config, **held, "extents": extents}, separators=(",", ":")).encode("ascii")
+        crc, size = zlib.crc32(header), len(header)
+        with memoryview(self.ram) as ram:
+            for start, end in extents:
+                crc, size = zlib.crc32(ram[start:end], crc), size + end - start
+            part = f"{path}.part"
+            with open(part, "wb") as file:
+                file.write(b"%s %d %d %d %08x\n" % (FORMAT.encode(), VERSION, len(header), size, crc))
+                file.write(header)
+                for start, end in extents:
+                    file.write(ram[start:end])
+            os.rename(part, path)
+        figures = {"ms": _ms(began), "registers_ms": 1000 * (seen - began), "bytes": size}
+        return {**figures, "look": {**held, "memory": self.digest()}}
+
+    def restore(self, saved: Mapping[str, Any], memory: memoryview) -> None:
+        """Be the machine that was saved; fresh from its creation. Raises Trouble listing every register that is refused."""
+        at = 0
+        for start, end in saved["extents"]:
+            self.ram[start:end] = memory[at : at + end - start]
+            at += end - start
+        vls = saved["vcpus"][0]["registers"].get(f"{SVE_VLS:#x}")
+        self.settle(bytes.fromhex(vls) if vls else None)
+        refused: list[dict[str, Any]] = []
+        for vcpu in self.vcpus:
+            held = saved["vcpus"][vcpu.number]
+            self._put_registers(vcpu.number, held["registers"], refused)
+            self.kvm.set_events(vcpu.number, bytes.fromhex(held["events"]))
+            self.kvm.set_mp_state(vcpu.number, held["mp_state"])
+
+        self._counters = [
+            {counter: bytes.fromhex(vcpu["registers"][f"{counter:#x}"]) for counter in COUNTERS} for vcpu in saved["vcpus"]
+        ]
+
+        def gic_refused(part: str, register: str, value: int, number: int) -> None:
+            refused.append({"gic": part, "register": register, "wanted": f"{value:#x}", "errno": number})
+
+        self.gic.resume(saved["gic"], gic_refused)
+        for vcpu in self.vcpus:
+            if "el2" in self.config["features"]:
+                self._first_entry(vcpu.number)
+            pstate = saved["vcpus"][vcpu.number]["registers"][f"{PSTATE:#x}"]
+            self._put_register(vcpu.number, PSTATE, bytes.fromhex(pstate), refused)
+        self.uart.resume(saved["devices"]["uart"])
+        self.console.resume(saved["devices"]["console"])
+        _judge(refused, "restored")
+
+    def _first_entry(self, vcpu: int) -> None:
+        """Enter a fresh vCPU that is at EL2 yet, and come back at once.
+
+        A vCPU begins with the stage 2 of its VM, and keeps it at its first entry whatever its registers say then
+        (kvm_arch_vcpu_create in arch/arm64/kvm/arm.c, kvm_vcpu_load_hw_mmu in nested.c, 7.3): one that was saved in a guest of
+        its own would find the memory of the VM there. So its first entry is made before PSTATE says that it is in one; and
+        after the GIC has its state, since from the first entry on a timer's interrupt is the hardware's, and a write that makes
+        it active is ignored (vgic_hw_irq_change_active in vgic/vgic-mmio.c).
+        """
+        self.kvm.hurry(vcpu, on=True)
+        try:
+            self.kvm.run(vcpu)
+        except InterruptedError:
+            return
+        raise Trouble(f"vCPU {vcpu} did not come back from its first entry at once")
+
+    def _put_registers(self, vcpu: int, registers: Mapping[str, str], refused: list[dict[str, Any]]) -> None:
+        """Write the registers but PSTATE in an order that the kernel takes; those that it refuses go to `refused`."""
+        ids = sorted((int(register, 16) for register in registers), key=_rank)
+        for register in ids:
+            wanted = bytes.fromhex(registers[f"{register:#x}"])
+            if register not in (SVE_VLS, PSTATE):  # settled with the creation; to be written after all others
+                self._put_register(vcpu, register, wanted, refused)
+
+    def _put_register(self, vcpu: int, register: int, wanted: bytes, refused: list[dict[str, Any]]) -> None:
+        try:
+            self.kvm.set(vcpu, register, wanted)
+        except OSError as error:
+            had = self._had(vcpu, register)
+            what = {"vcpu": vcpu, "register": f"{register:#x}", "had": had, "wanted": wanted.hex(), "errno": error.errno}
+            refused.append(what)
+
+    def _had(self, vcpu: int, register: int) -> str | None:
+        """Return the value that a refused register keeps, or None where there is no such register."""
+        try:
+            return self.kvm.get(vcpu, register).hex()
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._closing = True
+        if self._running:
+            self.stop()
+        with self._changed:
+            self._changed.notify_all()
+        for vcpu in self.vcpus:
+            if vcpu.ident is not None:
+                vcpu.join(STOP_SECONDS)
+        self.kvm.close()
+        os.close(self._memory)
+
+
+def _ms(began: float) -> float:
+    return 1000 * (time.monotonic() - began)
+
+
+def _rank(register: int) -> tuple[int, int]:
+    """Return the place of a register in a restore: ID registers, firmware, the rest, counters, and timers.
+
+    ID registers decide what others may hold, and are open until the first run (vcpu-features.rst).
+    """
+    kind = register >> 16 & 0xFFFF
+    crn = register >> 7 & 0xF
+    if kind == SYSREG and register >> 14 & 3 == 3 and crn == 0:
+        return 0, register
+    if kind in (FIRMWARE, FIRMWARE_MAP):
+        return 1, register
+    if register in COUNTERS:
+        return 3, COUNTERS.index(register)
+    return (4 if kind == SYSREG and crn == _TIMER_CRN else 2), register
+
+
+def _judge(refused: Sequence[Mapping[str, Any]], what: str) -> None:
+    if refused:
+        raise Trouble(f"{len(refused)} registers could not be {what}", refused=list(refused))
+
+
+def read_file(path: str) -> bytes:
+    """Return a file's contents. Raises Trouble."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise Trouble(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def read_saved(path: str) -> tuple[dict[str, Any], memoryview]:
+    """Return header and memory of a saved file. Raises Trouble where it is not one, or not whole."""
+    data = read_file(path)
+    first, newline, rest = data[:100].partition(b"\n")
+    words = first.split()
+    if not newline or len(words) != 5 or words[0] != FORMAT.encode():
+        raise Trouble(f"{path}: not a saved machine", damaged=True)
+    if words[1] != str(VERSION).encode():
+        raise Trouble(f"{path}: a saved machine of version {words[1].decode('latin-1')}, not {VERSION}", damaged=True)
+    begin = len(data[:100]) - len(rest)
+    try:
+        length, size, crc = int(words[2]), int(words[3]), int(words[4], 16)
+    except ValueError:
+        raise Trouble(f"{path}: its first line is damaged", damaged=True) from None
+    body = memoryview(data)[begin:]
+    if len(body) != size:
+        raise Trouble(f"{path}: {len(body)} of {size} bytes are there; it is truncated or was added to", damaged=True)
+    if zlib.crc32(body) != crc:
+        raise Trouble(f"{path}: its contents do not have its checksum; it is damaged", damaged=True)
+    return json.loads(bytes(body[:length])), body[length:]
+
+
+# -- the harness
+
+
+class Server:
+    """Takes orders and answers them."""
+
+    def __init__(self, kvm: Callable[[], Kvm] = Kvm) -> None:
+        self._kvm = kvm
+        self._vm: Vm | None = None
+        self._speaking = threading.Lock()
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Write one line; where nobody reads any more, end."""
+        data = json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+        with self._speaking:
+            try:
+                while data:
+                    data = data[os.write(1, data) :]
+            except OSError:
+                os._exit(3)
+
+    def serve(self, lines: Iterator[bytes]) -> None:
+        """Carry out each order, to the end of the input."""
+        for line in lines:
+            order = json.loads(line)
+            try:
+                answer = {"ok": getattr(self, f"do_{order['do']}")(**order.get("with", {}))}
+            except Trouble as trouble:
+                answer = {"error": {"text": str(trouble), **trouble.details}}
+            except OSError as error:
+                sys.excepthook(*sys.exc_info())  # where it was, for the log
+                answer = {"error": {"text": error.strerror or str(error), "errno": error.errno}}
+            if "id" in order:
+                self.tell({"id": order["id"], **answer})
+
+    def do_offer(self) -> dict[str, bool]:
+        """Return which vCPU features this host has."""
+        kvm = self._kvm()
+        try:
+            return {feature: kvm.extension(capability) > 0 for feature, (_, capability) in FEATURES.items()}
+        finally:
+            kvm.close()
+
+    def do_create(self, kernel: str, append: str, vcpus: int, memory_mib: int, **options: Any) -> dict[str, Any]:
+        """Make a machine with all vCPU features that the host offers but those left out; it does not run yet.
+
+        Options: `el2`, `e2h0`: whether the guest has them; `without`: features that it has not; `counter_offset`: both counters
+        are the host's less so much, for good (KVM_ARM_SET_COUNTER_OFFSET).
+        """
+        kvm = self._kvm()
+        asked = {feature: bool(options.get(feature)) for feature in ("el2", "e2h0")}
+        features = []
+        for feature, (_, capability) in FEATURES.items():
+            offered = kvm.extension(capability) > 0
+            if asked.get(feature) and not offered:
+                raise Trouble(f"KVM here does not offer {feature} for vCPUs (capability {capability})", unsupported=True)
+            if asked.get(feature, offered and feature not in options.get("without", ())):
+                features.append(feature)
+        config: dict[str, Any] = {"features": features, "append": append, "vcpus": vcpus, "memory_mib": memory_mib}
+        config["counter_offset"] = options.get("counter_offset")
+        self._replace(Vm(kvm, config, self.tell)).boot(read_file(kernel))
+        return {"features": features}
+
+    def do_restore(self, path: str, **kinds: bool) -> dict[str, Any]:
+        """Make the machine that a file describes, in the state that it describes; it does not run yet.
+
+        `kinds` says of features whether the new machine has them, whatever the old one had.
+        """
+        began = time.monotonic()
+        saved, memory = read_saved(path)
+        read = time.monotonic()
+        config = saved["config"]
+        wanted = {**dict.fromkeys(config["features"], True), **kinds}
+        config["features"] = [feature for feature in FEATURES if wanted.get(feature)]
+        vm = self._replace(Vm(self._kvm(), config, self.tell))
+        made = time.monotonic()
+        vm.restore(saved, memory)
+        return {"ms": _ms(began), "create_ms": 1000 * (made - read), "registers_ms": _ms(made)}
+
+    def do_run(self) -> None:
+        """Let it run."""
+        self._machine().go()
+
+    def do_stop(self) -> None:
+        """Stop all vCPUs."""
+        self._machine().stop()
+
+    def do_look(self) -> dict[str, Any]:
+        """Return all state of the stopped machine."""
+        vm = self._machine()
+        return {**vm.look(), "memory": vm.digest()}
+
+    def do_save(self, path: str) -> dict[str, Any]:
+        """Save the stopped machine to a file."""
+        return self._machine().save(path)
+
+    def do_rewrite(self) -> dict[str, Any]:
+        """Read and write back every register."""
+        return self._machine().rewrite()
+
+    def do_counters(self) -> list[dict[str, Any]]:
+        """Return exit counters."""
+        return self._machine().counters()
+
+    def do_input(self, text: str) -> None:
+        """Send to the guest's console."""
+        self._machine().receive(text.encode("latin-1"))
+
+    def do_quit(self) -> None:
+        """End."""
+        os._exit(0)
+
+    def _machine(self) -> Vm:
+        if self._vm is None:
+            raise Trouble("there is no machine yet")
+        return self._vm
+
+    def _replace(self, vm: Vm) -> Vm:
+        if self._vm is not None:
+            self._vm.close()
+        self._vm = vm
+        return vm
+
+
+def _too_late(_: int, __: object) -> None:
+    os.write(2, b"vmm: its deadline has passed\n")
+    os._exit(6)
+
+
+def main(argv: Sequence[str], kvm: Callable[[], Kvm] = Kvm) -> None:
+    """Serve standard input, for at most as many seconds as the one argument says."""
+    signal.signal(signal.SIGUSR1, lambda *_: None)  # to interrupt KVM_RUN, not to end us
+    signal.signal(signal.SIGALRM, _too_late)
+    signal.alarm(int(argv[1]))
+    Server(kvm).serve(iter(sys.stdin.buffer.readline, b""))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv)

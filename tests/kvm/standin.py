@@ -1,0 +1,188 @@
+"""A stand-in for the ioctls of /dev/kvm, with a guest that speaks as the `timers` payload does; it runs inside `vmm.py`.
+
+The guest's whole state is in its registers, so that it goes on after a restore: X19 says where in its script it is, X20 how much of
+a line has left. Its counter is the computer's clock, in ns. `fault` is what this kernel does wrong.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from typing import Any
+
+import vmm  # type: ignore[import-not-found]  # in the folder of the program, which says so
+
+X = [0x6030000000100000 + 2 * n for n in range(31)]
+MMFR1 = 0x603000000013C039
+CTL, CVAL, CNT, PCNT = 0x603000000013DF19, 0x603000000013DF02, 0x603000000013DF1A, 0x603000000013DF01
+XNX = 1 << 28
+AHEAD_NS = 400_000_000
+HELLO, ARRANGED, NOW, WAIT, TIMER, DUE, IRQ, RESULT, END, OFF = range(10)
+
+
+class StandIn:
+    def __init__(self, fault: str = "") -> None:
+        self.fault = fault
+        self.values: dict[int, int] = dict.fromkeys([*X, vmm.PC, vmm.PSTATE, MMFR1, CTL, CVAL], 0)
+        self.values[MMFR1] = XNX | 0x101
+        self.offset = time.monotonic_ns()
+        self.attributes: dict[tuple[int, int, int], int] = {}
+        self.devices = 0
+        self.hurried = self.uart = self.ran = False
+        self.armed = False
+        self.changed = threading.Condition()
+
+    # -- what a host is
+
+    def extension(self, _: int) -> int:
+        return 0
+
+    def create_vm(self) -> None: ...
+    def map_ram(self, ram: object) -> None: ...
+    def create_vcpu(self, number: int) -> None: ...
+    def init(self, vcpu: int, features: int) -> None: ...
+    def set_counter_offset(self, offset: int) -> None: ...
+    def close(self) -> None: ...
+
+    # -- registers
+
+    def registers(self, _: int) -> list[int]:
+        return [*self.values, CNT, PCNT]
+
+    def get(self, _: int, register: int) -> bytes:
+        value = self.now() if register in (CNT, PCNT) else self.values[register]
+        return value.to_bytes(vmm.size_of(register), "little")
+
+    def set(self, _: int, register: int, value: bytes) -> None:
+        number = int.from_bytes(value, "little")
+        if register in (CNT, PCNT):
+            self.offset = time.monotonic_ns() - number
+            return
+        if register not in self.values:
+            raise OSError(errno.ENOENT, "No such register")
+        if register == MMFR1 and number != self.values[MMFR1]:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        if register == CTL and self.fault != "not re-armed":
+            self.armed = True
+        if register == X[5] and self.fault == "loses x5":
+            number ^= 1
+        self.values[register] = number
+
+    def events(self, _: int) -> bytes:
+        return bytes(64)
+
+    def set_events(self, vcpu: int, events: bytes) -> None: ...
+
+    def mp_state(self, _: int) -> int:
+        return 0
+
+    def set_mp_state(self, vcpu: int, state: int) -> None: ...
+
+    # -- devices
+
+    def create_device(self, _: int) -> int:
+        self.devices += 1
+        return self.devices - 1
+
+    def attribute(self, device: int, group: int, attribute: int, size: int) -> int:  # noqa: ARG002
+        return self.attributes.get((device, group, attribute), 0)
+
+    def set_attribute(self, device: int, group: int, attribute: int, value: int | None = None, size: int = 8) -> None:  # noqa: ARG002
+        if self.fault == "refuses the gic" and group == vmm.CPU_SYSREGS and self.ran is False:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        if value is not None and attribute & 0xFFFFFFFF != vmm.Gic.ICENABLER0:
+            self.attributes[device, group, attribute] = value
+
+    def spi(self, number: int, *, high: bool) -> None:
+        with self.changed:
+            if number == vmm.UART_SPI:
+                self.uart = high
+            self.changed.notify_all()
+
+    # -- running
+
+    def hurry(self, _: int, *, on: bool) -> None:
+        with self.changed:
+            self.hurried = on
+            self.changed.notify_all()
+
+    def now(self) -> int:
+        return time.monotonic_ns() - self.offset
+
+    def run(self, _: int) -> tuple[str, int, int, bytes | None]:
+        if self.fault == "changes an ID register" and not self.ran:
+            self.values[MMFR1] &= ~XNX
+        self.ran = True
+        while True:
+            with self.changed:
+                if self.hurried:
+                    raise InterruptedError
+            if exit_ := self._step():
+                return exit_
+
+    def answer(self, _: int, data: bytes) -> None:
+        byte = data[0]
+        if byte in b"ge?":
+            self.values[X[19]] = {ord("g"): TIMER, ord("?"): TIMER, ord("e"): RESULT}[byte]
+
+    def statistics(self, _: int) -> dict[str, int]:
+        return {}
+
+    def _step(self) -> tuple[str, int, int, bytes | None] | None:
+        values, step = self.values, self.values[X[19]]
+        if step == HELLO and not values[X[21]]:
+            values[X[21]] = 1
+            return "mmio", vmm.UART_BASE + 0x38, 4, b"\x10\0\0\0"
+        if step == ARRANGED and not values[X[20]]:
+            values[X[22]] = self.now()
+            values[CVAL], values[CTL] = values[X[22]] + AHEAD_NS, 1
+            self.armed = True
+        if step == NOW and self.fault == "touches nothing":
+            return "mmio", 0x1000, 4, None
+        if step in (WAIT, DUE):
+            return self._wait(step)
+        if step == OFF:
+            return "system", 1, 0, None
+        if step in (TIMER, IRQ) and not values[X[20]]:
+            values[X[22]] = self.now()
+        line = self._line(step)
+        byte = line[values[X[20]]]
+        values[X[20]] += 1
+        if values[X[20]] == len(line):
+            values[X[20]], values[X[19]] = 0, step + 1
+            if step == IRQ:
+                values[CTL] = 0
+        return "mmio", vmm.UART_BASE, 4, bytes((byte, 0, 0, 0))
+
+    def _wait(self, step: int) -> tuple[str, int, int, bytes | None] | None:
+        left = self.values[CVAL] - self.now()
+        if self.armed and left <= 0 and step == DUE:
+            self.values[X[19]] = IRQ
+            return None
+        with self.changed:
+            if self.uart:
+                return "mmio", vmm.UART_BASE, 4, None
+            self.changed.wait(max(left, 1_000_000) / 1e9 if self.armed and step == DUE else 1)
+        return None
+
+    def _line(self, step: int) -> bytes:
+        values = self.values
+        ctl = values[CTL] | (4 if values[CTL] & 1 and values[X[22]] >= values[CVAL] else 0)
+        read = f"cval={values[CVAL]:#x} cnt={values[X[22]]:#x} ctl={ctl:#x}"
+        return {
+            HELLO: "@1 hello guest=timers el=1 e2h=0 vcpus=1 freq=1000000000 its=1 pauth=0 sve=0 sme=0\n",
+            ARRANGED: f"@1 arranged cpu=0 timer=cntv intid=27 instant=armed by=cval {read}\n",
+            NOW: "@1 now\n",
+            TIMER: f"@1 timer cpu=0 timer=cntv {read} n=0\n",
+            IRQ: f"@1 irq cpu=0 intid=27 timer=cntv {read} n=1\n",
+            RESULT: "@1 result checks=1 failed=0\n",
+            END: "@1 end\n",
+        }[step].encode("ascii")
+
+
+def main(argv: list[str], fault: str) -> None:
+    def kvm() -> Any:
+        return StandIn(fault)
+
+    vmm.main(argv, kvm)
