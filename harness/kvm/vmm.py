@@ -58,6 +58,7 @@ FEATURES: Mapping[str, tuple[tuple[int, ...], int]] = {
     "e2h0": ((8,), 241),
 }
 POWER_OFF, PSCI_0_2 = 0, 2
+IPA_SIZE = 165  # KVM_CAP_ARM_VM_IPA_SIZE
 SVE_FINALIZE = 4
 
 # Groups of the GIC's attributes.
@@ -124,6 +125,15 @@ class Kvm:
         fcntl.ioctl(self._vm, 0x8020AEAF, init)
         struct.pack_into("<I", init, 4, features)
         fcntl.ioctl(self._vcpus[vcpu], 0x4020AEAE, bytes(init))
+
+    def masks(self) -> list[int]:
+        """Return the writable bits of each feature ID register: op1 of 0, 1 and 3, CRm and op2 of 0 to 7, in this order.
+
+        KVM_ARM_GET_REG_WRITABLE_MASKS, Documentation/virt/kvm/api.rst.
+        """
+        room = (ctypes.c_uint64 * (3 * 8 * 8))()
+        fcntl.ioctl(self._vm, 0x8040AEB6, bytearray(struct.pack("<QI52x", ctypes.addressof(room), 0)))
+        return list(room)
 
     def finalize(self, vcpu: int, feature: int) -> None:
         """Settle a feature that needs it."""
@@ -726,6 +736,43 @@ class Vcpu(threading.Thread):
             raise Trouble(f"KVM_RUN returned with exit reason {first} ({size:#x})")
 
 
+def bits_of(features: Sequence[str], *, off: bool) -> int:
+    """Return what KVM_ARM_VCPU_INIT is told: PSCI, the features, and whether the vCPU waits to be powered on."""
+    bits = 1 << PSCI_0_2 | off << POWER_OFF
+    for feature in features:
+        bits |= sum(1 << bit for bit in FEATURES[feature][0])
+    return bits
+
+
+def settle(kvm: Kvm, vcpu: int, features: Sequence[str], vls: bytes | None = None) -> None:
+    """Do what has to be done between a vCPU's creation and the first look; `vls`: the vector lengths that it has."""
+    if "sve" in features:
+        if vls is not None:
+            kvm.set(vcpu, SVE_VLS, vls)
+        kvm.finalize(vcpu, SVE_FINALIZE)
+    if "pmu" in features:
+        kvm.set_vcpu_attribute(vcpu, 0, 0, PMU_INTID)
+        kvm.set_vcpu_attribute(vcpu, 0, 1)
+
+
+def enter(kvm: Kvm, vcpu: int) -> None:
+    """Have a vCPU enter the guest and come back before its first instruction. Raises OSError, Trouble."""
+    kvm.hurry(vcpu, on=True)
+    try:
+        kvm.run(vcpu)
+    except InterruptedError:
+        return
+    raise Trouble(f"vCPU {vcpu} did not come back from its entry at once")
+
+
+def value_of(kvm: Kvm, vcpu: int, register: int) -> str | None:
+    """Return the value that a register has, little-endian, or None where there is no such register."""
+    try:
+        return kvm.get(vcpu, register).hex()
+    except OSError:
+        return None
+
+
 class Vm:
     """The machine: memory, vCPUs, GIC, devices."""
 
@@ -756,25 +803,16 @@ class Vm:
         if (offset := self.config.get("counter_offset")) is not None:
             kvm.set_counter_offset(offset)
         kvm.map_ram(self.ram)
-        bits = 1 << PSCI_0_2
-        for feature in self.config["features"]:
-            bits |= sum(1 << bit for bit in FEATURES[feature][0])
         for vcpu in self.vcpus:
             kvm.create_vcpu(vcpu.number)
         for vcpu in self.vcpus:
-            kvm.init(vcpu.number, bits | (1 << POWER_OFF if vcpu.number else 0))
+            kvm.init(vcpu.number, bits_of(self.config["features"], off=vcpu.number > 0))
         self.gic = Gic(kvm, len(self.vcpus), el2=el2)
 
     def settle(self, vls: bytes | None = None) -> None:
         """Do what has to be done between the creation and the first look; `vls`: the vector lengths that the guest has."""
         for vcpu in self.vcpus:
-            if "sve" in self.config["features"]:
-                if vls is not None:
-                    self.kvm.set(vcpu.number, SVE_VLS, vls)
-                self.kvm.finalize(vcpu.number, SVE_FINALIZE)
-            if "pmu" in self.config["features"]:
-                self.kvm.set_vcpu_attribute(vcpu.number, 0, 0, PMU_INTID)
-                self.kvm.set_vcpu_attribute(vcpu.number, 0, 1)
+            settle(self.kvm, vcpu.number, self.config["features"], vls)
 
     def boot(self, program: bytes) -> None:
         """Put a program and the device tree into memory, and vCPU 0 at its entry."""
@@ -1010,12 +1048,7 @@ class Vm:
         after the GIC has its state, since from the first entry on a timer's interrupt is the hardware's, and a write that makes
         it active is ignored (vgic_hw_irq_change_active in vgic/vgic-mmio.c).
         """
-        self.kvm.hurry(vcpu, on=True)
-        try:
-            self.kvm.run(vcpu)
-        except InterruptedError:
-            return
-        raise Trouble(f"vCPU {vcpu} did not come back from its first entry at once")
+        enter(self.kvm, vcpu)
 
     def _put_registers(self, vcpu: int, registers: Mapping[str, str], refused: list[dict[str, Any]]) -> None:
         """Write the registers but PSTATE in an order that the kernel takes; those that it refuses go to `refused`."""
@@ -1029,16 +1062,9 @@ class Vm:
         try:
             self.kvm.set(vcpu, register, wanted)
         except OSError as error:
-            had = self._had(vcpu, register)
+            had = value_of(self.kvm, vcpu, register)
             what = {"vcpu": vcpu, "register": f"{register:#x}", "had": had, "wanted": wanted.hex(), "errno": error.errno}
             refused.append(what)
-
-    def _had(self, vcpu: int, register: int) -> str | None:
-        """Return the value that a refused register keeps, or None where there is no such register."""
-        try:
-            return self.kvm.get(vcpu, register).hex()
-        except OSError:
-            return None
 
     def close(self) -> None:
         """Let go of everything."""
@@ -1052,6 +1078,46 @@ class Vm:
                 vcpu.join(STOP_SECONDS)
         self.kvm.close()
         os.close(self._memory)
+
+
+class Refusal(Exception):
+    """KVM_ARM_VCPU_INIT refuses a vCPU: which, and errno."""
+
+
+class Sample:
+    """A VM that runs nothing: its vCPUs are there to be looked at and written to. Each may be of another kind."""
+
+    def __init__(self, kvm: Kvm, kinds: Sequence[Sequence[str]]) -> None:
+        self.kvm, self.kinds = kvm, kinds
+        kvm.create_vm()
+        for number in range(len(kinds)):
+            kvm.create_vcpu(number)
+        for number, features in enumerate(kinds):
+            try:
+                kvm.init(number, bits_of(features, off=number > 0))
+            except OSError as error:
+                kvm.close()
+                raise Refusal(number, error.errno or -1) from error
+        self.gic = Gic(kvm, len(kinds), el2="el2" in kinds[0])
+        for number, features in enumerate(kinds):
+            settle(kvm, number, features)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.kvm.close()
+
+
+def counter_hz() -> int:
+    """Return CNTFRQ_EL0 in Hz. Two instructions from a file: the kernel sees to the caches of what is mapped to be run."""
+    file = os.memfd_create("cntfrq")
+    os.write(file, struct.pack("<II", 0xD53BE000, 0xD65F03C0))  # mrs x0, cntfrq_el0; ret
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    at = libc.mmap(None, ctypes.c_size_t(PAGE), mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_PRIVATE, file, ctypes.c_long(0))
+    os.close(file)
+    if at in (None, ctypes.c_void_p(-1).value):
+        raise Trouble(f"CNTFRQ_EL0 cannot be read: {os.strerror(ctypes.get_errno())}")
+    return int(ctypes.CFUNCTYPE(ctypes.c_uint64)(at)())
 
 
 def _ms(began: float) -> float:
@@ -1119,6 +1185,7 @@ class Server:
     def __init__(self, kvm: Callable[[], Kvm] = Kvm) -> None:
         self._kvm = kvm
         self._vm: Vm | None = None
+        self._sample: Sample | None = None
         self._speaking = threading.Lock()
 
     def tell(self, message: Mapping[str, Any]) -> None:
@@ -1189,6 +1256,65 @@ class Server:
         vm.restore(saved, memory)
         return {"ms": _ms(began), "create_ms": 1000 * (made - read), "registers_ms": _ms(made)}
 
+    def do_host(self) -> dict[str, Any]:
+        """Return what a guest may notice of this host: features, CNTFRQ in Hz, page size in bytes, bits of its addresses."""
+        kvm = self._kvm()
+        try:
+            found = {"counter_hz": counter_hz(), "page_size": os.sysconf("SC_PAGE_SIZE"), "ipa_bits": kvm.extension(IPA_SIZE)}
+        finally:
+            kvm.close()
+        return {"kernel": os.uname().release, "features": self.do_offer(), **found}
+
+    def do_sample(self, kinds: list[list[str]]) -> dict[str, int] | None:
+        """Make a VM of vCPUs with these features each, which are looked at and written to but run nothing.
+
+        Return which vCPU is refused, and errno, where one is; there is no sample then.
+        """
+        self._let_go()
+        try:
+            self._sample = Sample(self._kvm(), kinds)
+        except Refusal as refusal:
+            vcpu, number = refusal.args
+            return {"vcpu": vcpu, "errno": number}
+        return None
+
+    def do_read(self, vcpu: int = 0) -> dict[str, str]:
+        """Return every register of a vCPU of the sample by its id, little-endian."""
+        kvm = self._asked().kvm
+        return {f"{register:#x}": kvm.get(vcpu, register).hex() for register in kvm.registers(vcpu)}
+
+    def do_write(self, writes: list[tuple[str, str]], vcpu: int = 0) -> list[tuple[int, str | None]]:
+        """Write registers of the sample one after the other; return the errno of each, and what it holds after."""
+        kvm, answers = self._asked().kvm, []
+        for register, value in writes:
+            number = 0
+            try:
+                kvm.set(vcpu, int(register, 16), bytes.fromhex(value))
+            except OSError as error:
+                number = error.errno or -1
+            answers.append((number, value_of(kvm, vcpu, int(register, 16))))
+        return answers
+
+    def do_masks(self) -> list[int]:
+        """Return the writable bits of the feature ID registers, as `Kvm.masks` has them."""
+        return self._asked().kvm.masks()
+
+    def do_gic(self) -> dict[str, Any]:
+        """Return the state of the sample's GIC."""
+        return self._asked().gic.state()
+
+    def do_init(self, features: list[str], vcpu: int = 0) -> int:
+        """Initialise a vCPU of the sample once more, with these features; return the errno."""
+        try:
+            self._asked().kvm.init(vcpu, bits_of(features, off=vcpu > 0))
+        except OSError as error:
+            return error.errno or -1
+        return 0
+
+    def do_enter(self, vcpu: int = 0) -> None:
+        """Have a vCPU of the sample enter the guest and come back before its first instruction."""
+        enter(self._asked().kvm, vcpu)
+
     def do_run(self) -> None:
         """Let it run."""
         self._machine().go()
@@ -1227,11 +1353,21 @@ class Server:
             raise Trouble("there is no machine yet")
         return self._vm
 
+    def _asked(self) -> Sample:
+        if self._sample is None:
+            raise Trouble("there is no sample yet")
+        return self._sample
+
     def _replace(self, vm: Vm) -> Vm:
-        if self._vm is not None:
-            self._vm.close()
+        self._let_go()
         self._vm = vm
         return vm
+
+    def _let_go(self) -> None:
+        for held in (self._vm, self._sample):
+            if held is not None:
+                held.close()
+        self._vm = self._sample = None
 
 
 def _too_late(_: int, __: object) -> None:

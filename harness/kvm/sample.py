@@ -1,0 +1,83 @@
+"""A VM on some host that runs nothing: its vCPUs are there to be asked which registers they have, and what these may hold.
+
+    with KvmMachine(spec, qemu, workshop, timeline, side="source", start=Start.INCOMING) as machine:
+        sample = Sample(machine, ["el2"])
+        sample.write({"ID_AA64MMFR1_EL1": 0x1000})
+
+Registers have their names of `harness.kvm.registers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import KernelFailure
+from harness.kvm.machine import KvmMachine
+from harness.kvm.registers import name_of
+from harness.state import sysregs
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a write: errno (0: taken), and the register's value after it, None where there is no such register."""
+
+    errno: int
+    value: int | None
+
+
+class VcpusRefused(KernelFailure):
+    """KVM_ARM_VCPU_INIT refuses a vCPU: its number, and errno."""
+
+    def __init__(self, vcpu: int, number: int, *, where: str) -> None:
+        super().__init__(f"KVM_ARM_VCPU_INIT refuses vCPU {vcpu} with errno {number}", where=where)
+        self.vcpu, self.errno = vcpu, number
+
+
+class Sample:
+    """The vCPUs of one VM; `kinds` names the features of each, as `vmm.FEATURES` does."""
+
+    def __init__(self, machine: KvmMachine, *kinds: Sequence[str]) -> None:
+        """Make it in place of what the machine had. Raises VcpusRefused, and as `KvmMachine.execute`."""
+        self._machine = machine
+        if refused := machine.execute("sample", kinds=[list(kind) for kind in kinds]):
+            raise VcpusRefused(refused["vcpu"], refused["errno"], where=machine.host.name)
+        self._ids: dict[str, int] = {}
+
+    def registers(self, vcpu: int = 0) -> dict[str, int]:
+        """Return every register of KVM_GET_REG_LIST by name, in the kernel's order."""
+        found = {int(register, 16): value for register, value in self._machine.execute("read", vcpu=vcpu).items()}
+        self._ids |= {name_of(register): register for register in found}
+        return {name_of(register): int.from_bytes(bytes.fromhex(value), "little") for register, value in found.items()}
+
+    def write(self, values: Mapping[str, int] | Iterable[tuple[str, int]], vcpu: int = 0) -> list[Answer]:
+        """Write registers that `registers` has named, one after the other."""
+        pairs = values.items() if isinstance(values, Mapping) else values
+        writes = [(f"{(number := self._ids[name]):#x}", _bytes(number, value)) for name, value in pairs]
+        return [Answer(number, _number(now)) for number, now in self._machine.execute("write", writes=writes, vcpu=vcpu)]
+
+    def masks(self) -> dict[str, int]:
+        """Return the writable bits of each feature ID register by name, as the kernel announces them (api.rst, 4.139)."""
+        words: Sequence[int] = self._machine.execute("masks")
+        return {sysregs.name_of(3, (0, 1, 3)[n >> 6], 0, n >> 3 & 7, n & 7): mask for n, mask in enumerate(words)}
+
+    def gic(self) -> Any:
+        """Return the GIC's registers, as `vmm.Gic.state`."""
+        return self._machine.execute("gic")
+
+    def init_again(self, *features: str, vcpu: int = 0) -> int:
+        """Initialise a vCPU once more; return errno."""
+        return int(self._machine.execute("init", features=list(features), vcpu=vcpu))
+
+    def enter(self, vcpu: int = 0) -> None:
+        """Have a vCPU enter the guest for the first time, and come back before its first instruction."""
+        self._machine.execute("enter", vcpu=vcpu)
+
+
+def _bytes(register: int, value: int) -> str:
+    return value.to_bytes(1 << (register >> 52 & 0xF), "little").hex()
+
+
+def _number(value: str | None) -> int | None:
+    return None if value is None else int.from_bytes(bytes.fromhex(value), "little")
