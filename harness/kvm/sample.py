@@ -1,7 +1,7 @@
 """A VM on some host that runs nothing: its vCPUs are there to be asked which registers they have, and what these may hold.
 
     with KvmMachine(spec, qemu, workshop, timeline, side="source", start=Start.INCOMING) as machine:
-        sample = Sample(machine, ["el2"])
+        sample = Samples(machine).at("vhe")
         sample.write({"ID_AA64MMFR1_EL1": 0x1000})
 
 Registers have their names of `harness.kvm.registers`.
@@ -13,10 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import KernelFailure
+from harness.errors import KernelFailure, Unsupported
 from harness.kvm.machine import KvmMachine
 from harness.kvm.registers import name_of
 from harness.state import sysregs
+
+# The features of EL2 that a vCPU of each level has.
+LEVELS: Mapping[str, tuple[str, ...]] = {"el1": (), "vhe": ("el2",), "nvhe": ("el2", "e2h0")}
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,38 @@ class VcpusRefused(KernelFailure):
         self.vcpu, self.errno = vcpu, number
 
 
-class Sample:
-    """The vCPUs of one VM; `kinds` names the features of each, as `vmm.FEATURES` does."""
+class Samples:
+    """Makes samples on one host, each in place of the one before."""
 
-    def __init__(self, machine: KvmMachine, *kinds: Sequence[str]) -> None:
-        """Make it in place of what the machine had. Raises VcpusRefused, and as `KvmMachine.execute`."""
+    def __init__(self, machine: KvmMachine) -> None:
         self._machine = machine
-        if refused := machine.execute("sample", kinds=[list(kind) for kind in kinds]):
-            raise VcpusRefused(refused["vcpu"], refused["errno"], where=machine.host.name)
+        self.offered: Mapping[str, bool] = machine.execute("offer")
+
+    def kind(self, level: str) -> tuple[str, ...]:
+        """Return the features of vCPUs of a level: what the host offers, and of EL2 what the level is. Raises Unsupported."""
+        missing = [feature for feature in LEVELS[level] if not self.offered[feature]]
+        if missing:
+            raise Unsupported(f"KVM does not offer {' nor '.join(missing)} for vCPUs", where=self._machine.host.name)
+        rest = (feature for feature, there in self.offered.items() if there and feature not in LEVELS["nvhe"])
+        return (*rest, *LEVELS[level])
+
+    def at(self, level: str) -> Sample:
+        """Return a vCPU of a level. Raises Unsupported, and as `of`."""
+        return self.of(self.kind(level))
+
+    def of(self, *kinds: Sequence[str]) -> Sample:
+        """Return vCPUs with these features each (`vmm.FEATURES`). Raises VcpusRefused, and as `KvmMachine.execute`."""
+        if refused := self._machine.execute("sample", kinds=[list(kind) for kind in kinds]):
+            raise VcpusRefused(refused["vcpu"], refused["errno"], where=self._machine.host.name)
+        return Sample(self._machine, kinds)
+
+
+class Sample:
+    """The vCPUs of one VM; `kinds` are the features of each."""
+
+    def __init__(self, machine: KvmMachine, kinds: Sequence[Sequence[str]]) -> None:
+        self.kinds = kinds
+        self._machine = machine
         self._ids: dict[str, int] = {}
 
     def registers(self, vcpu: int = 0) -> dict[str, int]:

@@ -23,6 +23,7 @@ from harness.assets import cache, guests
 from harness.errors import HarnessError, MissingError, Unsupported, UsageError, Verdict
 from harness.guest.payload import Guest
 from harness.host.local import LocalHost, die_with_parent
+from harness.kvm.sample import Samples
 from harness.lifecycle import LIFECYCLES
 from harness.plugin import platforms
 from harness.plugin.matrix import Matrix, Params
@@ -199,6 +200,12 @@ def trial(bench: Bench, case: Params, request: pytest.FixtureRequest) -> Iterato
 def boot(trial: Trial) -> Callable[..., Guest]:
     """`boot(payload, **arguments)`: a guest that has arranged everything; see `Trial.boot`."""
     return trial.boot
+
+
+@pytest.fixture
+def samples(trial: Trial) -> Samples:
+    """`samples.at("vhe")`: a vCPU that runs nothing, to be asked what it has; see `Samples`."""
+    return trial.samples()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from harness.assets.guests import Payloads
@@ -32,6 +32,8 @@ from harness.events import Timeline
 from harness.guest import timers
 from harness.guest.payload import Guest
 from harness.host import slots
+from harness.kvm.machine import KvmMachine
+from harness.kvm.sample import Samples
 from harness.lab.ground import Ground, Watched
 from harness.lifecycle import LIFECYCLES, Lifecycle
 from harness.lifecycle.passage import KvmPassage, Pair, Passage, Saved
@@ -155,6 +157,16 @@ class Trial:
         guest.reach_now()
         return guest
 
+    def samples(self) -> Samples:
+        """Return what makes vCPUs that run nothing, on the source's host. Raises Unsupported, and as `KvmMachine`."""
+        self._settle_in()
+        ground = self.source
+        # What it is to run is never asked for.
+        spec = MachineSpec(PurePath("nothing"), accel=ground.accel)
+        machine = KvmMachine(spec, ground.qemu, ground.workshop, self.timeline, side="source", start=Start.INCOMING)
+        self.machines.append(machine)
+        return Samples(self._open.enter_context(machine))
+
     def put_through(self, guest: Guest, *, compare_streams: bool = False, rewrites: Sequence[Rule] = ()) -> None:
         """Lead the guest through this case's lifecycle, compare what was seen on both sides, and tell the guest to go on.
 
@@ -258,7 +270,7 @@ class Trial:
             # All of them: whoever excuses the failure has to excuse each.
             said = f"{name} was {first.before} and is {first.after}{more}{self.difference_words() if more else ''}"
             raise StateDiffers(said, suspect=self.source.culprit)
-        if not any(guest.messages for guest in self.guests):
+        if self.guests and not any(guest.messages for guest in self.guests):
             raise NoEvidence("no guest said a word")
         if not self.registers + self.interrupts:
             raise NoEvidence("nothing was compared and no interrupt was counted")

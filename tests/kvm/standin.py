@@ -16,7 +16,8 @@ import vmm  # type: ignore[import-not-found]  # in the folder of the program, wh
 X = [0x6030000000100000 + 2 * n for n in range(31)]
 MMFR1 = 0x603000000013C039
 CTL, CVAL, CNT, PCNT = 0x603000000013DF19, 0x603000000013DF02, 0x603000000013DF1A, 0x603000000013DF01
-XNX = 1 << 28
+PFR0, MMFR4 = 0x603000000013C020, 0x603000000013C03C
+XNX, VH, HAFDBS, NV_FRAC, EIESB = 1 << 28, 1 << 8, 0xF, 0xF << 20, 0xF << 4
 AHEAD_NS = 400_000_000
 HELLO, ARRANGED, NOW, WAIT, TIMER, DUE, IRQ, RESULT, END, OFF = range(10)
 
@@ -25,7 +26,11 @@ class StandIn:
     def __init__(self, fault: str = "") -> None:
         self.fault = fault
         self.values: dict[int, int] = dict.fromkeys([*X, vmm.PC, vmm.PSTATE, MMFR1, CTL, CVAL], 0)
-        self.values[MMFR1] = XNX | 0x101
+        # What can be written, and what is safe is what it was at first or less.
+        self.masks_of = {PFR0: 0, MMFR1: HAFDBS | (VH if fault == "writes VH" else 0), MMFR4: NV_FRAC}
+        self.reset = {PFR0: 0x1111, MMFR1: XNX | VH | 1, MMFR4: 0xF << 24 | 1 << 20}
+        self.values |= self.reset
+        self.inits = 0
         self.offset = time.monotonic_ns()
         self.attributes: dict[tuple[int, int, int], int] = {}
         self.devices = 0
@@ -41,11 +46,34 @@ class StandIn:
     def create_vm(self) -> None: ...
     def map_ram(self, ram: object) -> None: ...
     def create_vcpu(self, number: int) -> None: ...
-    def init(self, vcpu: int, features: int) -> None: ...
     def set_counter_offset(self, offset: int) -> None: ...
     def close(self) -> None: ...
 
+    def init(self, vcpu: int, features: int) -> None:
+        self.inits += 1
+        if vcpu and self.fault == "has one kind of vCPU" and features & 1 << 4:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        if self.inits > 1 and self.fault == "init changes an ID register":
+            self.values[PFR0] &= ~0xF
+
     # -- registers
+
+    def masks(self) -> list[int]:
+        announced = dict(self.masks_of)
+        if self.fault == "announces XNX":
+            announced[MMFR1] |= XNX
+        if self.fault == "hides HAFDBS":
+            announced[MMFR1] &= ~HAFDBS
+        if self.fault == "announces EIESB":
+            announced[MMFR4] |= EIESB
+        words = [0] * 192
+        for register, mask in announced.items():
+            words[(register & 0x78) | (register & 7)] = mask
+        if self.fault == "announces nothing":
+            words = [0] * 192
+        if self.fault == "announces what is not there":
+            words[5] = 1
+        return words
 
     def registers(self, _: int) -> list[int]:
         return [*self.values, CNT, PCNT]
@@ -61,13 +89,27 @@ class StandIn:
             return
         if register not in self.values:
             raise OSError(errno.ENOENT, "No such register")
-        if register == MMFR1 and number != self.values[MMFR1]:
-            raise OSError(errno.EINVAL, "Invalid argument")
+        if register in self.masks_of:
+            self._check(register, number)
+            if self.fault == "keeps no write" and number & HAFDBS == 0:
+                return
         if register == CTL and self.fault != "not re-armed":
             self.armed = True
         if register == X[5] and self.fault == "loses x5":
             number ^= 1
         self.values[register] = number
+
+    def _check(self, register: int, number: int) -> None:
+        """Refuse what cannot be written."""
+        changed, mask = number ^ self.values[register], self.masks_of[register]
+        if self.fault == "does not take back" and register == PFR0:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        if self.fault == "refuses by another number" and changed & ~mask:
+            raise OSError(errno.EPERM, "Operation not permitted")
+        if self.fault == "spoils what it refuses" and changed & ~mask:
+            self.values[register] ^= XNX
+        if changed & ~mask or number & mask > self.reset[register] & mask:
+            raise OSError(errno.EINVAL, "Invalid argument")
 
     def events(self, _: int) -> bytes:
         return bytes(64)

@@ -3,71 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from harness.assets.qemu import QemuBinary
 from harness.deadline import Deadline
 from harness.errors import Failure, HostFailure, KernelFailure, TimerFailure
-from harness.events import Timeline
 from harness.guest import timers
 from harness.guest.payload import Guest
-from harness.host.local import LocalHost
-from harness.kvm import vmm
 from harness.kvm.machine import KvmMachine, RegistersRefused
 from harness.lifecycle import LIFECYCLES
 from harness.lifecycle.passage import KvmPassage
-from harness.qemu.gdb import TargetCache
-from harness.qemu.hub import Hub
-from harness.qemu.machine import Workshop
-from harness.qemu.spec import MachineSpec, Start
+from harness.qemu.spec import Start
 from harness.state.diff import Comparison, compare
 from harness.state.rules import FROM_KVM, RULES
 
 ASKED = {"timer": "cntv", "instant": "armed", "by": "cval", "ahead_us": 400_000}
-PROGRAM = """
-import sys
-sys.path[:0] = [{tests!r}, {harness!r}]
-import standin
-def main(argv):
-    standin.main(argv, {fault!r})
-"""
 SECONDS = 20
 
 Make = Callable[[str, Start], KvmMachine]
-
-
-@pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    with LocalHost() as desk, Hub() as hub:
-        yield Workshop(desk, desk, hub, TargetCache())
-
-
-@pytest.fixture
-def standing_in(workshop: Workshop, tmp_path: Path) -> Iterator[Callable[..., Make]]:
-    """`standing_in(fault)`: what makes machines on a kernel with that fault."""
-    payload = tmp_path / "payload"
-    payload.write_bytes(bytes(64))
-
-    with ExitStack() as opened:
-
-        def standing_in(fault: str = "", life: int = 60) -> Make:
-            program = tmp_path / f"standin_{abs(hash(fault))}.py"
-            here = Path(__file__).parent
-            program.write_text(PROGRAM.format(tests=str(here), harness=str(Path(vmm.__file__).parent), fault=fault))
-            kind = cast(type[KvmMachine], type("Standing", (KvmMachine,), {"program": program, "life": life}))
-
-            def make(side: str, start: Start) -> KvmMachine:
-                nothing = QemuBinary((), {}, (0, 0, 0), "", "")
-                return opened.enter_context(kind(MachineSpec(payload), nothing, workshop, Timeline(), side=side, start=start))
-
-            return make
-
-        yield standing_in
 
 
 def played(make: Make, lifecycle: str, restore_with: Make | None = None) -> tuple[int, Comparison]:

@@ -1,0 +1,59 @@
+"""Machines on a stand-in for /dev/kvm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from harness.assets.qemu import QemuBinary
+from harness.events import Timeline
+from harness.host.local import LocalHost
+from harness.kvm import vmm
+from harness.kvm.machine import KvmMachine
+from harness.qemu.gdb import TargetCache
+from harness.qemu.hub import Hub
+from harness.qemu.machine import Workshop
+from harness.qemu.spec import MachineSpec, Start
+
+PROGRAM = """
+import sys
+sys.path[:0] = [{tests!r}, {harness!r}]
+import standin
+def main(argv):
+    standin.main(argv, {fault!r})
+"""
+
+Make = Callable[[str, Start], KvmMachine]
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Iterator[Workshop]:
+    with LocalHost() as desk, Hub() as hub:
+        yield Workshop(desk, desk, hub, TargetCache())
+
+
+@pytest.fixture
+def standing_in(workshop: Workshop, tmp_path: Path) -> Iterator[Callable[..., Make]]:
+    """`standing_in(fault)`: what makes machines on a kernel with that fault."""
+    payload = tmp_path / "payload"
+    payload.write_bytes(bytes(64))
+
+    with ExitStack() as opened:
+
+        def standing_in(fault: str = "", life: int = 60) -> Make:
+            program = tmp_path / f"standin_{abs(hash(fault))}.py"
+            here = Path(__file__).parent
+            program.write_text(PROGRAM.format(tests=str(here), harness=str(Path(vmm.__file__).parent), fault=fault))
+            kind = cast(type[KvmMachine], type("Standing", (KvmMachine,), {"program": program, "life": life}))
+
+            def make(side: str, start: Start) -> KvmMachine:
+                nothing = QemuBinary((), {}, (0, 0, 0), "", "")
+                return opened.enter_context(kind(MachineSpec(payload), nothing, workshop, Timeline(), side=side, start=start))
+
+            return make
+
+        yield standing_in

@@ -1,0 +1,91 @@
+"""A kernel that breaks a promise about its registers is found, and the field named; on a stand-in for /dev/kvm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.errors import NoEvidence, StateDiffers
+from harness.kvm import audit
+from harness.kvm.machine import KvmMachine
+from harness.kvm.sample import Sample, Samples, VcpusRefused
+from harness.qemu.spec import Start
+
+Standing = Callable[..., Callable[[str, Start], KvmMachine]]
+
+
+def mmfr(sample: Sample) -> int:
+    """Both promises about what is never writable."""
+    return (
+        audit.never_writable(sample, "ID_AA64MMFR1_EL1", "VH")
+        + audit.never_writable(sample, "ID_AA64MMFR4_EL1", "E2H0")
+        + audit.writable_only(sample, "ID_AA64MMFR4_EL1", "NV_frac")
+    )
+
+
+def sample_of(standing_in: Standing, fault: str = "") -> Sample:
+    return Samples(standing_in(fault)("source", Start.INCOMING)).at("el1")
+
+
+@pytest.mark.parametrize(
+    ("promise", "tried"), [(audit.settled, 80), (audit.taken_back, 80), (audit.masks_are_true, 3 * 64), (mmfr, 31)]
+)
+def test_a_kernel_that_keeps_its_promises_passes(standing_in: Standing, promise: Callable[[Sample], int], tried: int) -> None:
+    assert promise(sample_of(standing_in)) >= tried
+
+
+@pytest.mark.parametrize(
+    ("fault", "promise", "says"),
+    [
+        ("init changes an ID register", audit.settled, r"ID_AA64PFR0_EL1.EL0 1 -> 0 on cpu0 by a second KVM_ARM_VCPU_INIT"),
+        ("changes an ID register", audit.settled, r"ID_AA64MMFR1_EL1.XNX 1 -> 0 on cpu0 by the first entry"),
+        ("does not take back", audit.taken_back, r"ID_AA64PFR0_EL1 does not take back 0x1111 before the first entry: EINVAL"),
+        ("announces XNX", audit.masks_are_true, r"ID_AA64MMFR1_EL1.XNX is announced as writable and takes nothing but 0x1"),
+        ("hides HAFDBS", audit.masks_are_true, r"ID_AA64MMFR1_EL1.HAFDBS is announced as fixed and was taken with its bit 0"),
+        ("keeps no write", audit.masks_are_true, r"ID_AA64MMFR1_EL1.HAFDBS took 0x0 and holds 0x1"),
+        ("refuses by another number", audit.masks_are_true, r"ID_AA64PFR0_EL1.EL0 is refused with EPERM, not EINVAL"),
+        ("spoils what it refuses", audit.masks_are_true, r"is refused, and yet the register is 0x"),
+        ("announces what is not there", audit.masks_are_true, r"MPIDR_EL1 is announced as writable and does not exist"),
+        (
+            "writes VH",
+            mmfr,
+            r"ID_AA64MMFR1_EL1.VH is announced as writable; ID_AA64MMFR1_EL1.VH was written from 0x1 to 0x0: taken",
+        ),
+        ("announces EIESB", mmfr, r"ID_AA64MMFR4_EL1.EIESB \(bit 4\) is announced as writable"),
+    ],
+)
+def test_a_broken_promise_is_told_by_its_field(
+    standing_in: Standing, fault: str, promise: Callable[[Sample], int], says: str
+) -> None:
+    with pytest.raises(StateDiffers, match=says) as raised:
+        promise(sample_of(standing_in, fault))
+    assert raised.value.suspect == "kernel (L0)"
+
+
+def test_masks_of_nothing_prove_nothing(standing_in: Standing) -> None:
+    with pytest.raises(NoEvidence, match="no writable bit at all"):
+        audit.masks_are_true(sample_of(standing_in, "announces nothing"))
+
+
+def test_a_field_that_does_not_exist_proves_nothing(standing_in: Standing) -> None:
+    with pytest.raises(NoEvidence, match="has no field NONE"):
+        audit.never_writable(sample_of(standing_in), "ID_AA64MMFR1_EL1", "NONE")
+
+
+def test_what_another_vcpu_has_is_refused_by_field(standing_in: Standing) -> None:
+    foreign = {"ID_AA64MMFR1_EL1": 0x10000001, "ID_AA64MMFR4_EL1": 0x100000, "X0": 5}
+    assert audit.refusals(sample_of(standing_in), foreign) == ["ID_AA64MMFR1_EL1.VH", "ID_AA64MMFR4_EL1.E2H0"]
+
+
+def test_a_register_that_the_kernel_does_not_list_is_told(standing_in: Standing) -> None:
+    registers = sample_of(standing_in).registers()
+    assert audit.field(registers, "ID_AA64MMFR1_EL1", "VH") == 1
+    with pytest.raises(StateDiffers, match="KVM_GET_REG_LIST lacks ID_AA64DFR0_EL1"):
+        audit.field(registers, "ID_AA64DFR0_EL1", "BRPs")
+
+
+def test_vcpus_that_kvm_refuses_are_told_by_number(standing_in: Standing) -> None:
+    with pytest.raises(VcpusRefused, match="refuses vCPU 1 with errno 22") as raised:
+        Samples(standing_in("has one kind of vCPU")("source", Start.INCOMING)).of((), ("sve",))
+    assert (raised.value.vcpu, raised.value.errno) == (1, 22)
