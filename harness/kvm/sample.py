@@ -18,6 +18,8 @@ from harness.kvm.machine import KvmMachine
 from harness.kvm.registers import name_of
 from harness.state import sysregs
 
+# KVM_CAP_ARM_WRITABLE_IMP_ID_REGS: MIDR_EL1, REVIDR_EL1 and AIDR_EL1 can be written, as the masks always say.
+WRITABLE_IMPLEMENTATION = 239
 # The features of EL2 that a vCPU of each level has.
 LEVELS: Mapping[str, tuple[str, ...]] = {"el1": (), "vhe": ("el2",), "nvhe": ("el2", "e2h0")}
 
@@ -53,13 +55,14 @@ class Samples:
         rest = (feature for feature, there in self.offered.items() if there and feature not in LEVELS["nvhe"])
         return (*rest, *LEVELS[level])
 
-    def at(self, level: str) -> Sample:
-        """Return a vCPU of a level. Raises Unsupported, and as `of`."""
-        return self.of(self.kind(level))
+    def at(self, level: str, *capabilities: int) -> Sample:
+        """Return a vCPU of a level, in a VM with capabilities as far as the host has them. Raises Unsupported, and as `of`."""
+        return self.of(self.kind(level), capabilities=capabilities)
 
-    def of(self, *kinds: Sequence[str]) -> Sample:
+    def of(self, *kinds: Sequence[str], capabilities: Sequence[int] = ()) -> Sample:
         """Return vCPUs with these features each (`vmm.FEATURES`). Raises VcpusRefused, and as `KvmMachine.execute`."""
-        if refused := self._machine.execute("sample", kinds=[list(kind) for kind in kinds]):
+        wanted = [list(kind) for kind in kinds]
+        if refused := self._machine.execute("sample", kinds=wanted, capabilities=list(capabilities)):
             raise VcpusRefused(refused["vcpu"], refused["errno"], where=self._machine.host.name)
         return Sample(self._machine, kinds)
 

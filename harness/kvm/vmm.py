@@ -108,6 +108,10 @@ class Kvm:
         """Create the VM, with 40 bits of guest physical addresses."""
         self._vm = fcntl.ioctl(self._kvm, 0xAE01, 0)
 
+    def enable(self, capability: int) -> None:
+        """Turn a capability of the VM on."""
+        fcntl.ioctl(self._vm, 0x4068AEA3, struct.pack("<I100x", capability))
+
     def map_ram(self, ram: mmap.mmap) -> None:
         """Let the mapping be the guest's memory at RAM_BASE."""
         self._ram = ctypes.c_char.from_buffer(ram)
@@ -1087,9 +1091,12 @@ class Refusal(Exception):
 class Sample:
     """A VM that runs nothing: its vCPUs are there to be looked at and written to. Each may be of another kind."""
 
-    def __init__(self, kvm: Kvm, kinds: Sequence[Sequence[str]]) -> None:
+    def __init__(self, kvm: Kvm, kinds: Sequence[Sequence[str]], capabilities: Sequence[int] = ()) -> None:
         self.kvm, self.kinds = kvm, kinds
         kvm.create_vm()
+        for capability in capabilities:
+            if kvm.extension(capability) > 0:
+                kvm.enable(capability)
         for number in range(len(kinds)):
             kvm.create_vcpu(number)
         for number, features in enumerate(kinds):
@@ -1265,14 +1272,15 @@ class Server:
             kvm.close()
         return {"kernel": os.uname().release, "features": self.do_offer(), **found}
 
-    def do_sample(self, kinds: list[list[str]]) -> dict[str, int] | None:
+    def do_sample(self, kinds: list[list[str]], capabilities: Sequence[int] = ()) -> dict[str, int] | None:
         """Make a VM of vCPUs with these features each, which are looked at and written to but run nothing.
 
-        Return which vCPU is refused, and errno, where one is; there is no sample then.
+        `capabilities` are turned on where the host has them. Return which vCPU is refused, and errno, where one is; there is no
+        sample then.
         """
         self._let_go()
         try:
-            self._sample = Sample(self._kvm(), kinds)
+            self._sample = Sample(self._kvm(), kinds, capabilities)
         except Refusal as refusal:
             vcpu, number = refusal.args
             return {"vcpu": vcpu, "errno": number}

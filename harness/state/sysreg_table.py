@@ -225,6 +225,10 @@ FIELDS = {
         "AT 44 1, NV2 45 1, FWB 46 1, FIEN 47 1, GPF 48 1, TID4 49 1, TICAB 50 1, AMVOFFEN 51 1, TOCU 52 1, EnSCXT 53 "
         "1, TTLBIS 54 1, TTLBOS 55 1, ATA 56 1, DCT 57 1, TID5 58 1, TWEDEn 59 1, TWEDEL 60 4"
     ),
+    "ID_DFR0_EL1": (
+        "CopDbg 0 4, CopSDbg 4 4, MMapDbg 8 4, CopTrc 12 4, MMapTrc 16 4, MProfDbg 20 4, PerfMon 24 4, TraceFilt 28 4"
+    ),
+    "CTR_EL0": "IminLine 0 4, L1Ip 14 2, DminLine 16 4, ERG 20 4, CWG 24 4, IDC 28 1, DIC 29 1, TminLine 32 6",
     "ID_AA64PFR0_EL1": (
         "EL0 0 4, EL1 4 4, EL2 8 4, EL3 12 4, FP 16 4, AdvSIMD 20 4, GIC 24 4, RAS 28 4, SVE 32 4, SEL2 36 4, MPAM 40 "
         "4, AMU 44 4, DIT 48 4, RME 52 4, CSV2 56 4, CSV3 60 4"

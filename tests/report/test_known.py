@@ -152,6 +152,13 @@ def test_a_missing_file_is_an_error_and_an_empty_one_knows_nothing(tmp_path: Pat
 
 # Sentences of real failures, and the same with one thing changed that an entry must not excuse.
 REAL = {
+    "kvm-e2h0-without-el2": (
+        (
+            "registers: e2h0 through kvm-straight in the lab neoverse-n2: KVM_ARM_VCPU_INIT takes HAS_EL2_E2H0 without HAS_EL2; "
+            "suspect kernel (L0)"
+        ),
+        ("takes HAS_EL2_E2H0", "refuses HAS_EL2_E2H0"),
+    ),
     "qemu-el2-timers-lost": (
         (
             "timers: cnthp armed cval at EL2 with E2H=0 on max with 1 vCPU through file: interrupt lost on vCPU 0: PPI 26 came 0 "
