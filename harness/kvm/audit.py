@@ -103,6 +103,7 @@ TOLERATED = tuple(
             "older kernels showed 0xf for no PMU, so it is taken as 0",
             "set_id_aa64dfr0_el1",
         ),
+        ("ID_DFR0_EL1", "PerfMon", "as ID_AA64DFR0_EL1.PMUVer", "set_id_dfr0_el1"),
         ("ID_AA64DFR0_EL1", "DoubleLock", "older kernels showed 0 at vEL2 whatever the host has", "ignore_feat_doublelock"),
         ("ID_AA64MMFR2_EL1", "NV", "older kernels showed the host's, so it is taken and stays 0", "set_id_aa64mmfr2_el1"),
         *(("ID_AA64PFR0_EL1", f"EL{n}", "a guest has AArch64 at each of its levels", "set_id_aa64pfr0_el1") for n in range(3)),

@@ -152,6 +152,13 @@ def test_a_missing_file_is_an_error_and_an_empty_one_knows_nothing(tmp_path: Pat
 
 # Sentences of real failures, and the same with one thing changed that an entry must not excuse.
 REAL = {
+    "kvm-e2h0-cntvoff": (
+        (
+            "timers: cntv armed cval far at EL2 with E2H=0 on host with 1 vCPU through kvm-straight in the lab neoverse-n2: "
+            "interrupt 1 on vCPU 0 came 886.3 ms before CVAL; suspect kernel (L0)"
+        ),
+        ("before CVAL", "late"),
+    ),
     "kvm-e2h0-without-el2": (
         (
             "registers: e2h0 through kvm-straight in the lab neoverse-n2: KVM_ARM_VCPU_INIT takes HAS_EL2_E2H0 without HAS_EL2; "
@@ -308,6 +315,11 @@ def test_a_shipped_entry_excuses_its_failure_and_no_other(issue: known.Issue) ->
     sentence, (word, other) = REAL[issue.id]
     assert issue.message.search(sentence)
     assert word in sentence and not issue.message.search(sentence.replace(word, other))
+
+
+def test_a_level_is_said_as_cases_have_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no 'level' in 'when'; write 'el' and 'e2h'"):
+        load(tmp_path, ENTRY + 'level = ["nvhe"]\n')
 
 
 def test_an_entry_for_a_destination_wants_that_destination(tmp_path: Path) -> None:
