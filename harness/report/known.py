@@ -168,9 +168,7 @@ def _when(entry: Mapping[str, object], where: str) -> dict[str, tuple[Scalar, ..
         raise UsageError("'when' must name at least one parameter", where=where, remedy="nothing excuses everything")
     for key in table:
         if key == "level":
-            raise UsageError(
-                "cases have no 'level' in 'when'", where=where, remedy="write 'el' and 'e2h', as results.json does"
-            )
+            raise UsageError("cases have no 'level' in 'when'", where=where, remedy="write 'el' and 'e2h'")
         if key not in CASE_KEYS and (close := get_close_matches(key, CASE_KEYS, cutoff=0.8)):
             raise UsageError(f"unknown key {key!r} in 'when'", where=where, remedy=f"did you mean {close[0]!r}?")
     return {key: _values(table, key, where) for key in table}

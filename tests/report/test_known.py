@@ -319,7 +319,7 @@ def test_a_shipped_entry_excuses_its_failure_and_no_other(issue: known.Issue) ->
 
 def test_a_level_is_said_as_cases_have_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no 'level' in 'when'; write 'el' and 'e2h'"):
-        load(tmp_path, ENTRY + 'level = ["nvhe"]\n')
+        load(tmp_path, ENTRY.replace("e2h = [0]", 'level = ["nvhe"]'))
 
 
 def test_an_entry_for_a_destination_wants_that_destination(tmp_path: Path) -> None:
