@@ -217,5 +217,62 @@ def boot(
     sys.exit(status)
 
 
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As data: every value, and where the file stopped.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("pattern", default="")
+def show(file: Path, pattern: str, *, as_json: bool) -> None:
+    """Show what FILE holds: a migration stream, a saved state, a machine saved through /dev/kvm; packed ones too.
+
+    With PATTERN, only registers and fields whose names hold this regular expression. Exit status 2 where FILE is none of these,
+    or ends too early; what could be read until then is shown.
+
+    \b
+    Examples: harness show source.stream 'cntv|cnthp'
+              harness show out/bundles/CASE/states/0-0-before-gdb.json --json
+    """
+    import json
+
+    from harness.report import look, seen
+
+    found = seen.open_file(file)
+    if as_json:
+        click.echo(json.dumps(look.data_of(found), indent=1))
+    else:
+        for line in look.lines_of(found, pattern):
+            click.echo(line)
+    sys.exit(look.NOT_COMPARED if found.stopped else 0)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As data: every difference, with the rule that judges it.")
+@click.argument("first", metavar="A", type=click.Path(path_type=Path))
+@click.argument("second", metavar="[B]", required=False, type=click.Path(path_type=Path))
+def diff(first: Path, second: Path | None, *, as_json: bool) -> None:
+    """Say how B differs from A: two streams, two saved states, two bundles; one bundle alone: its two sides.
+
+    What must have survived and did not comes first, then what only one side has, then what a rule allows, and why. Exit status
+    0 where everything that must survive did, 1 where something did not, 2 where that cannot be told.
+
+    \b
+    Examples: harness diff source.stream destination.stream
+              harness diff out/bundles/CASE
+    """
+    import json
+
+    from harness.report import look
+
+    outcomes = look.diff(first, second)
+    if as_json:
+        click.echo(json.dumps([look.outcome_data(outcome) for outcome in outcomes], indent=1))
+    for outcome in () if as_json else outcomes:
+        if len(outcomes) > 1:
+            click.echo(f"{outcome.before.path} and {outcome.after.path}:")
+        for line in look.words_of(outcome):
+            click.echo(line)
+    statuses = {outcome.status for outcome in outcomes}
+    sys.exit(next(status for status in (look.DIFFERS, look.NOT_COMPARED, look.SAME) if status in statuses))
+
+
 if __name__ == "__main__":
     main()

@@ -19,6 +19,7 @@ from harness.errors import HarnessError, Suspect
 from harness.state import description, ram
 from harness.state.cursor import Bad, Cursor
 from harness.state.description import Value
+from harness.state.ram import Memory
 
 EOF, START, PART, END, FULL, SUBSECTION, DESCRIPTION, CONFIGURATION, COMMAND = range(9)
 FOOTER = 0x7E
@@ -80,6 +81,8 @@ class Stream:
     sections: tuple[Section, ...] = ()
     ram: Mapping[str, int] = field(default_factory=dict)
     devices: Mapping[str, Device] = field(default_factory=dict)
+    # Digests of all pages, where they were asked for.
+    memory: Memory | None = None
 
 
 class StreamError(HarnessError):
@@ -94,24 +97,25 @@ class StreamError(HarnessError):
         self.partial = partial
 
 
-def decode(source: Path | str | bytes) -> Stream:
-    """Decode a stream from a file or from bytes.
+def decode(source: Path | str | bytes, *, memory: bool = False) -> Stream:
+    """Decode a stream from a file or from bytes; `memory`: with a digest of each page, which takes a second for each GiB.
 
     Raises StreamError for anything that is not a whole stream, and OSError where the file cannot be read.
     """
     if isinstance(source, bytes):
-        return _Decoder(source, "").run()
+        return _Decoder(source, "", memory=memory).run()
     with Path(source).open("rb") as file:
         if not file.seek(0, 2):
-            return _Decoder(b"", str(source)).run()
+            return _Decoder(b"", str(source), memory=memory).run()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            return _Decoder(mapped, str(source)).run()
+            return _Decoder(mapped, str(source), memory=memory).run()
 
 
 class _Decoder:
     """One pass over one stream; what it has read so far is what `partial` gives out."""
 
-    def __init__(self, data: bytes | mmap.mmap, where: str) -> None:
+    def __init__(self, data: bytes | mmap.mmap, where: str, *, memory: bool) -> None:
+        self.memory = Memory() if memory else None
         self.cursor = Cursor(data)
         self.where = where
         self.machine = ""
@@ -149,6 +153,7 @@ class _Decoder:
             tuple(self.sections),
             MappingProxyType(self.ram),
             MappingProxyType(self.devices),
+            self.memory,
         )
 
     def _header(self) -> None:
@@ -227,7 +232,7 @@ class _Decoder:
         name, instance, version = self.names[number]
         self.section = name if not instance else f"{name}#{instance}"
         if name == "ram":
-            ram.step_over(cursor, self.page_bits, self.capabilities, self.ram)
+            ram.step_over(cursor, self.page_bits, self.capabilities, self.ram, self.memory)
         elif kind == FULL and layouts is not None:
             self._device(name, instance, version, layouts)
         else:
