@@ -48,6 +48,7 @@ _SSH_SERVER = "dropbear -R -E -s -m -p 127.0.0.1:22 2>/run/dropbear.log"
 # No parameter in sysfs tells the mode (arch/arm64/kvm/arm.c has it as an early parameter), so the kernel's log has to.
 _KVM_QUESTION = "{ [ -c /dev/kvm ] && echo device; dmesg | grep -E 'kvm|Nested|started at'; } >&3; true"
 _STAMP = re.compile(r"^(<\d+>)?\[ *\d+\.\d+\] ?")
+_OPEN, _CLOSED = (Event("VSERPORT_CHANGE", {"id": "ssh", "open": state}) for state in (True, False))
 _MODE = re.compile(r"kvm \[\d+\]: (.*?) ?mode initialized successfully")
 
 
@@ -141,8 +142,12 @@ class Powered:
         return HostFailure(f"its QEMU {how}" + (f": {words}" if words else ""), where=where)
 
     def hang_up(self, event: Event) -> None:
-        """End the connection to its SSH server when that has closed the port: nobody else would hear of it."""
-        if event.name == "VSERPORT_CHANGE" and event.data == {"id": "ssh", "open": False}:
+        """End the connection to its SSH server when that has closed the port: nobody else would hear of it.
+
+        A port that is restored closed is told as closed too, and late where another event held that back: not before it
+        was open.
+        """
+        if event == _CLOSED and _OPEN in self.machine.qmp.events:
             with suppress(OSError):  # it is closed
                 self.ssh.shutdown(socket.SHUT_RDWR)
 

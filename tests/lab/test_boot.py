@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -15,6 +16,7 @@ from harness.lab.boot import Kvm, LabSpec, Powered, find_kvm
 from harness.lab.console_log import ConsoleLog
 from harness.lab.control import Control
 from harness.qemu.machine import Machine
+from harness.qemu.qmp import Event
 from harness.qemu.spec import MachineSpec
 
 SPEC = LabSpec(Path("Image"), Path("initramfs.cpio"), "content", cpu="cortex-a76")
@@ -26,6 +28,11 @@ class FakeMachine:
     how: str | None = None
     words: str = ""
     spec: MachineSpec = field(default_factory=SPEC.machine)
+    told: list[Event] = field(default_factory=list)
+
+    @property
+    def qmp(self) -> SimpleNamespace:
+        return SimpleNamespace(events=self.told)
 
     def settle(self, _: Deadline) -> bool:
         return self.how is not None
@@ -103,3 +110,18 @@ def test_a_loss_has_a_cause(tmp_path: Path, console: str, how: str, said: str, s
 def test_what_is_no_loss_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(HostFailure, match="the disk is full"), powered(tmp_path).explained():
         raise HostFailure("the disk is full")
+
+
+def test_the_connection_ends_with_the_port_but_not_before_it_was_open(tmp_path: Path) -> None:
+    machine = FakeMachine()
+    lab = powered(tmp_path, machine=machine)
+    opened, closed = (Event("VSERPORT_CHANGE", {"id": "ssh", "open": state}) for state in (True, False))
+    lab.hang_up(closed)  # the state that was restored
+    assert lab.ssh.send(b"SSH-2.0")
+    machine.told.append(opened)
+    lab.hang_up(Event("VSERPORT_CHANGE", {"id": "control", "open": False}))
+    lab.hang_up(opened)
+    assert lab.ssh.send(b"SSH-2.0")
+    lab.hang_up(closed)
+    with pytest.raises(BrokenPipeError):
+        lab.ssh.send(b"SSH-2.0")
