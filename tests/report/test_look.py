@@ -156,7 +156,7 @@ def test_two_bundles_by_their_states_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(("empty",), "so no bundle"), (("bundle", "file"), "a bundle and a file"), (("file",), "say two files, or one bundle")],
+    [(("empty",), "and no bundle"), (("bundle", "file"), "a bundle and a file"), (("file",), "say two files, or one bundle")],
 )
 def test_what_cannot_be_paired(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
     (tmp_path / "empty").mkdir()
