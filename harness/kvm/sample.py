@@ -17,6 +17,7 @@ from harness.errors import KernelFailure, Unsupported
 from harness.kvm.machine import KvmMachine
 from harness.kvm.registers import name_of
 from harness.state import sysregs
+from harness.state.sysregs import Field
 
 # KVM_CAP_ARM_WRITABLE_IMP_ID_REGS: MIDR_EL1, REVIDR_EL1 and AIDR_EL1 can be written, as the masks always say.
 WRITABLE_IMPLEMENTATION = 239
@@ -86,6 +87,15 @@ class Sample:
         pairs = values.items() if isinstance(values, Mapping) else values
         writes = [(f"{(number := self._ids[name]):#x}", _bytes(number, value)) for name, value in pairs]
         return [Answer(number, _number(now)) for number, now in self._machine.execute("write", writes=writes, vcpu=vcpu)]
+
+    def takes(self, parts: Mapping[str, Sequence[Field]]) -> dict[str, dict[int, dict[int, int]]]:
+        """Return which other values parts of registers take: register -> lowest bit -> value -> value that is held then."""
+        asked = {f"{self._ids[name]:#x}": [(part.lsb, part.width) for part in each] for name, each in parts.items()}
+        found = self._machine.execute("takes", registers=asked)
+        return {
+            name_of(int(register, 16)): {int(low): {int(had): now for had, now in held.items()} for low, held in taken.items()}
+            for register, taken in found.items()
+        }
 
     def masks(self) -> dict[str, int]:
         """Return the writable bits of each feature ID register by name, as the kernel announces them (api.rst, 4.139)."""

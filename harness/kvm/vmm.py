@@ -1108,6 +1108,7 @@ class Sample:
         self.gic = Gic(kvm, len(kinds), el2="el2" in kinds[0])
         for number, features in enumerate(kinds):
             settle(kvm, number, features)
+        self.gic.place_its()  # its registers cannot be read before
 
     def close(self) -> None:
         """Let go of everything."""
@@ -1302,6 +1303,35 @@ class Server:
                 number = error.errno or -1
             answers.append((number, value_of(kvm, vcpu, int(register, 16))))
         return answers
+
+    def do_takes(self, registers: Mapping[str, list[list[int]]]) -> dict[str, dict[int, dict[int, int]]]:
+        """Try, for each register of the sample, every other value of its parts (lowest bit, width), and return those taken.
+
+        Register -> lowest bit -> value -> value that the part has then. Each has its own value again afterwards.
+        """
+        kvm, taken = self._asked().kvm, {}
+        for name, parts in registers.items():
+            register, found = int(name, 16), {}
+            own = kvm.get(0, register)
+            for low, width in parts:
+                mask = (1 << width) - 1
+                rest = int.from_bytes(own, "little") & ~(mask << low)
+                held = {}
+                for value in range(1 << width):
+                    wanted = (rest | value << low).to_bytes(len(own), "little")
+                    if wanted == own:
+                        continue
+                    try:
+                        kvm.set(0, register, wanted)
+                    except OSError:
+                        continue
+                    held[value] = int.from_bytes(kvm.get(0, register), "little") >> low & mask
+                    kvm.set(0, register, own)
+                if held:
+                    found[low] = held
+            if found:
+                taken[name] = found
+        return taken
 
     def do_masks(self) -> list[int]:
         """Return the writable bits of the feature ID registers, as `Kvm.masks` has them."""

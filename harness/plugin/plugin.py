@@ -179,7 +179,7 @@ def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
         with Hub() as hub, LocalHost() as desk, platforms.grounds(pytestconfig.getoption, hub, desk) as grounds:
             accel = "tcg" if pytestconfig.getoption("--platform") == "tcg" else "kvm"
             crowd = platforms.crowd(pytestconfig.getoption, _workers(pytestconfig))
-            yield Bench(grounds, payloads, cache.root() / "slots", _out(pytestconfig), accel, crowd)
+            yield Bench(grounds, payloads, cache.root() / "slots", _out(pytestconfig), accel, crowd=crowd)
     except (UsageError, MissingError) as error:
         if _is_worker(pytestconfig):
             raise  # leaving a worker of pytest-xdist in mid-run crashes the controller

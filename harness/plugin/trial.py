@@ -37,6 +37,7 @@ from harness.kvm.sample import Samples
 from harness.lab.ground import Ground, Watched
 from harness.lifecycle import LIFECYCLES, Lifecycle
 from harness.lifecycle.passage import KvmPassage, Pair, Passage, Saved
+from harness.preflight.facts import HostFacts
 from harness.qemu.machine import AnyMachine
 from harness.qemu.spec import MachineSpec, Start
 from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
@@ -63,6 +64,8 @@ class Bench:
     slots: Path
     out: Path
     accel: str = "tcg"
+    # What hosts said of themselves, by the identity of their grounds (carry.py).
+    surveyed: dict[int, HostFacts] = field(default_factory=dict)
     # How many labs' vCPUs there are to each core of this computer, at least one.
     crowd: float = 1.0
 
@@ -152,10 +155,16 @@ class Trial:
             # Elsewhere, whoever runs the host has seen to it that there is room.
             self._open.enter_context(slots.held(self.bench.slots, spec.vcpus, slots.capacity()))
         self._spec, self._payload = spec, self.bench.payloads.path(name)
-        guest = Guest(name, given, self._start("source", Start.RUNNING))
+        guest = Guest(name, given, self.start("source", Start.RUNNING))
         self.guests.append(guest)
         guest.reach_now()
         return guest
+
+    def settled(self) -> Sequence[Ground]:
+        """Return where both sides run, the source first. Raises Unsupported."""
+        if not self._grounds:
+            self._settle_in()
+        return self._grounds
 
     def samples(self) -> Samples:
         """Return what makes vCPUs that run nothing, on the source's host. Raises Unsupported, and as `KvmMachine`."""
@@ -177,7 +186,7 @@ class Trial:
         The guest is told in any case, so that it can witness what became of it; the comparison's failure is raised by
         `conclude`, after the guest has had its say. Raises QemuFailure, Blocked, Unsupported, DeadlineExpired.
         """
-        passage = self.lifecycle.by(self._start, compare_streams)
+        passage = self.lifecycle.by(self.start, compare_streams)
         self.passages.append(passage)
         subject = self.source.hypervisor or guest.machine
         try:
@@ -203,9 +212,9 @@ class Trial:
         """
         if not self._between or self.lifecycle.by is not Passage:
             return ""
-        new = Passage(self._start)
+        new = Passage(self.start)
         try:
-            saved = [new.save(self._start(f"{side}-new", Start.PAUSED), f"{side}.new") for side in ("source", "destination")]
+            saved = [new.save(self.start(f"{side}-new", Start.PAUSED), f"{side}.new") for side in ("source", "destination")]
             source, destination = (State.from_stream(decode(each.here())) for each in saved)
         except HarnessError as error:
             return f"; the registers of new machines there could not be compared: {error}"
@@ -374,7 +383,7 @@ class Trial:
         if lifecycle.one_host and len({id(ground.workshop.host) for ground in self._grounds}) > 1:
             raise Unsupported(f"{lifecycle.name} does not reach from one host to another")
 
-    def _start(self, side: str, start: Start) -> Any:
+    def start(self, side: str, start: Start) -> Any:
         """Start a machine of what runs them in this lifecycle."""
         assert self._spec is not None, "the source is booted first"
         assert self._payload is not None

@@ -43,7 +43,7 @@ class Saved:
 
     def loaded(self, offset: int) -> Passage:
         """Load the first `offset` bytes into a new machine, and compare the stream with what that saves again."""
-        passage = Passage(self.trial._start, compare_streams=True, deadline=Deadline.after(SOON_SECONDS))
+        passage = Passage(self.trial.start, compare_streams=True, deadline=Deadline.after(SOON_SECONDS))
         destination = passage.twin()
         stream = Written(destination, "cut")
         (destination.directory / stream.name).write_bytes(cut(self.data, offset) if offset < len(self.data) else self.data)
@@ -64,7 +64,7 @@ def saved(bench: Bench) -> Iterator[Saved]:
         source = start(trial, "timers").machine
         assert isinstance(source, Machine)
         source.stop()
-        stream = Passage(trial._start).save(source).here()
+        stream = Passage(trial.start).save(source).here()
         yield Saved(trial, stream.read_bytes(), decode(stream))
     finally:
         trial.close()

@@ -1,0 +1,76 @@
+"""A guest that is carried to the destination through /dev/kvm, whatever becomes of it: what was forecast, and what came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.errors import KernelFailure, Unsupported
+from harness.guest.payload import Guest
+from harness.kvm.machine import KvmMachine, RegistersRefused
+from harness.lifecycle.passage import KvmPassage
+from harness.plugin.trial import Trial
+from harness.preflight.facts import parts
+from harness.preflight.forecast import Forecast, forecast
+from harness.preflight.survey import ask
+from harness.qemu.spec import Start
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a guest: why there was no VM for it, which registers were refused, which have another value now."""
+
+    hindered: str = ""
+    refused: frozenset[str] = frozenset()
+    changed: frozenset[str] = frozenset()
+    lacking: frozenset[str] = frozenset()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the destination did not take it."""
+        return bool(self.hindered or self.refused)
+
+
+def forecast_for(trial: Trial) -> Forecast:
+    """Ask both hosts of a case, once a session each, and say what will become of a guest of the case's level."""
+    known = trial.bench.surveyed
+    for ground in trial.settled():
+        if id(ground) not in known:
+            known[id(ground)] = ask(ground)
+    source, destination = (known[id(ground)] for ground in (trial.settled()[0], trial.settled()[-1]))
+    if trial.params["level"] not in source.levels:
+        raise Unsupported(f"KVM of the source offers no vCPUs at {trial.params['level']}")
+    return forecast(source, destination, trial.params["level"])
+
+
+def carry(trial: Trial, guest: Guest) -> Outcome:
+    """Save the guest, restore it at the destination, let it go on there; where it is refused, where it was."""
+    passage = KvmPassage(trial.start)
+    trial.passages.append(passage)
+    machine = guest.machine
+    assert isinstance(machine, KvmMachine)
+    machine.stop()
+    saved, before = passage.save(machine, "state")
+    restored = passage.twin(Start.INCOMING)
+    try:
+        restored.restore(saved.at(restored))
+    except RegistersRefused as error:
+        outcome = Outcome(refused=frozenset(_bare(each.name) for each in error.refused))
+    except (KernelFailure, Unsupported) as error:
+        outcome = Outcome(hindered=error.what)
+    else:
+        after = passage.look(restored)
+        both = before.registers.keys() & after.registers.keys()
+        changed = {_bare(name) for name in both if parts(_bare(name)) and before.registers[name] != after.registers[name]}
+        new = {_bare(name) for name in after.registers.keys() - before.registers.keys()}
+        machine.dismiss()
+        restored.cont()
+        guest.follow([machine, restored])
+        guest.go()
+        return Outcome(changed=frozenset(changed), lacking=frozenset(new))
+    machine.cont()
+    guest.go()
+    return outcome
+
+
+def _bare(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(": ")[2]

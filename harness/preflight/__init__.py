@@ -1,0 +1,1 @@
+"""Says before a migration what will become of it: what two hosts are, and what follows."""
