@@ -58,7 +58,7 @@ FEATURES: Mapping[str, tuple[tuple[int, ...], int]] = {
     "e2h0": ((8,), 241),
 }
 POWER_OFF, PSCI_0_2 = 0, 2
-IPA_SIZE = 165  # KVM_CAP_ARM_VM_IPA_SIZE
+IPA_SIZE = 165  # KVM_CAP_ARM_VM_IPA_SIZE; a host without it has 40 bits
 SVE_FINALIZE = 4
 
 # Groups of the GIC's attributes.
@@ -1268,7 +1268,7 @@ class Server:
         """Return what a guest may notice of this host: features, CNTFRQ in Hz, page size in bytes, bits of its addresses."""
         kvm = self._kvm()
         try:
-            found = {"counter_hz": counter_hz(), "page_size": os.sysconf("SC_PAGE_SIZE"), "ipa_bits": kvm.extension(IPA_SIZE)}
+            found = {"counter_hz": counter_hz(), "page_size": os.sysconf("SC_PAGE_SIZE"), "ipa_bits": kvm.extension(IPA_SIZE) or 40}
         finally:
             kvm.close()
         return {"kernel": os.uname().release, "features": self.do_offer(), **found}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.errors import KernelFailure, Unsupported
@@ -28,6 +29,29 @@ class Outcome:
     def failed(self) -> bool:
         """Whether the destination did not take it."""
         return bool(self.hindered or self.refused)
+
+
+# The counter's frequency is no register of KVM's: a guest finds that its time has another pace, and nothing else tells.
+_NOT_IN_THE_LIST = {"CNTFRQ_EL0"}
+
+
+def disagreement(foretold: Forecast, came: Outcome) -> str:
+    """Say in words how what came is not what was foretold; an empty text where it is."""
+    pairs = (
+        ("failed", foretold.fails, came.failed),
+        ("hindered", bool(foretold.hindered), bool(came.hindered)),
+        ("refused", *_only(foretold.refused.keys(), came.refused, not came.hindered)),
+        ("changed", *_only(foretold.changed.keys() - _NOT_IN_THE_LIST, came.changed, not came.failed)),
+        ("only at the destination", *_only(foretold.lacking, came.lacking, not came.failed)),
+    )
+    words = [f"{what}: {expected} was foretold, {found} came" for what, expected, found in pairs if expected != found]
+    return "; ".join([foretold.sentence(), *words, *([came.hindered] if came.hindered else [])]) if words else ""
+
+
+def _only(foretold: Iterable[str], came: Iterable[str], told: bool) -> tuple[str, str]:
+    """Return what stands on one side only, as words; nothing where the outcome does not tell."""
+    ours, theirs = set(foretold), set(came)
+    return (", ".join(sorted(ours - theirs)) or "no more", ", ".join(sorted(theirs - ours)) or "no more") if told else ("", "")
 
 
 def forecast_for(trial: Trial) -> Forecast:

@@ -227,4 +227,6 @@ def main(argv: list[str], fault: str) -> None:
     def kvm() -> Any:
         return StandIn(fault)
 
+    # It is read by two instructions of arm64.
+    vmm.counter_hz = lambda: 62_500_000
     vmm.main(argv, kvm)
