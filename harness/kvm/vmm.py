@@ -1268,7 +1268,8 @@ class Server:
         """Return what a guest may notice of this host: features, CNTFRQ in Hz, page size in bytes, bits of its addresses."""
         kvm = self._kvm()
         try:
-            found = {"counter_hz": counter_hz(), "page_size": os.sysconf("SC_PAGE_SIZE"), "ipa_bits": kvm.extension(IPA_SIZE) or 40}
+            ipa_bits = kvm.extension(IPA_SIZE) or 40
+            found = {"counter_hz": counter_hz(), "page_size": os.sysconf("SC_PAGE_SIZE"), "ipa_bits": ipa_bits}
         finally:
             kvm.close()
         return {"kernel": os.uname().release, "features": self.do_offer(), **found}
