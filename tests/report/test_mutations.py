@@ -257,7 +257,7 @@ def batches(batch: int, total: int = MUTANTS) -> Iterator[tuple[str, int]]:
 AT_WILL = re.compile(r"globalstate/(runstate|size)")
 FORWARDS = re.compile(r"(cpu\d+/)?(CNT[PV]CT_EL0|PMCCNTR_EL0|PMEVCNTR\d+_EL0|timer/cpu_(clock|ticks)_offset|pl031/tick_offset_vmstate)")
 ISTATUS = re.compile(r"cpu\d+/CNTH?[PV]_CTL_EL\d+")
-CORE = {0x603000000013DF1A: "cpu0/CNTVCT_EL0", 0x603000000013DF01: "cpu0/CNTPCT_EL0", 0x603000000013DF19: "cpu0/CNTV_CTL_EL0"}
+NAMES = {0x13DF1A: "cpu0/CNTVCT_EL0", 0x13DF01: "cpu0/CNTPCT_EL0", 0x13DF19: "cpu0/CNTV_CTL_EL0"}
 
 
 def really_same(name: str, data: bytes, folder: Path) -> bool:
@@ -316,7 +316,8 @@ def _same_stream(ours: Stream, theirs: Stream) -> bool:
         sections = [(s.kind, s.name, s.instance, s.version) for s in stream.sections if s.kind in {"start", "full"}]
         blocks = stream.memory.blocks if stream.memory else {}
         memory = {name: (block.size, block.page_size, block.pages.tolist(), block.opaque) for name, block in blocks.items()}
-        return [stream.machine, stream.page_bits, stream.capabilities, dict(stream.ram), sorted(sections), memory]
+        made = [stream.machine, stream.page_bits, stream.capabilities, stream.uuid, dict(stream.undescribed)]
+        return [*made, dict(stream.ram), sorted(sections), memory]
 
     if plain(ours) != plain(theirs) or ours.devices.keys() != theirs.devices.keys():
         return False
@@ -331,7 +332,7 @@ def _same_machine(ours: bytes, theirs: bytes) -> bool:
     def parts(data: bytes) -> tuple[dict[Any, Any], Any]:
         first, _, body = data.partition(b"\n")
         length = int(first.split()[2])
-        header = json.loads(body[:length], object_pairs_hook=_pairs)
+        header = json.loads(body[:length])
         ram = bytearray(header["config"]["memory_mib"] << 20)
         memory = body[length:]
         for start, end in header.pop("extents"):
@@ -341,8 +342,8 @@ def _same_machine(ours: bytes, theirs: bytes) -> bool:
         named: dict[Any, Any] = {"kvm": True}
         for vcpu in header["vcpus"]:
             for register, value in vcpu.pop("registers").items():
-                number = int(register, 16)
-                named[CORE.get(number, f"{number:#x}")] = int.from_bytes(bytes.fromhex(value), "little")
+                number = int(register, 16) & 0xFFFFFFFF  # above are the architecture and the size
+                named[NAMES.get(number, f"{number:#x}")] = int.from_bytes(bytes.fromhex(value), "little")
         return named, (header, zlib.crc32(ram))
 
     (a, more), (b, other) = parts(ours), parts(theirs)
