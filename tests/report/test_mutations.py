@@ -23,12 +23,11 @@ from typing import Any
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.report import look, seen
 from harness.report.seen import Seen
 from harness.state.diff import Comparison
 from harness.state.model import State, Value
-from harness.state.ram import Memory
 from harness.state.stream import Stream, decode
 
 GOLDEN = Path(__file__).parents[1] / "state" / "golden"
@@ -214,7 +213,7 @@ def _zero(data: bytes, chance: random.Random) -> bytes:
 def _digit(data: bytes, chance: random.Random) -> bytes:
     """Put another digit, letter or mark where one is: what JSON is made of stays JSON."""
     at = chance.choice([match.start() for match in re.finditer(rb"[0-9a-z]", data)] or [0])
-    return data[:at] + bytes([chance.choice(b"0123456789abcdefxyz\"{}[],:-")]) + data[at + 1 :]
+    return data[:at] + bytes([chance.choice(b'0123456789abcdefxyz"{}[],:-')]) + data[at + 1 :]
 
 
 def _repeat_section(data: bytes, chance: random.Random) -> bytes:
@@ -255,7 +254,9 @@ def batches(batch: int, total: int = MUTANTS) -> Iterator[tuple[str, int]]:
 
 # The names that harness.state.rules lets differ: at will, or forwards only.
 AT_WILL = re.compile(r"globalstate/(runstate|size)")
-FORWARDS = re.compile(r"(cpu\d+/)?(CNT[PV]CT_EL0|PMCCNTR_EL0|PMEVCNTR\d+_EL0|timer/cpu_(clock|ticks)_offset|pl031/tick_offset_vmstate)")
+FORWARDS = re.compile(
+    r"(cpu\d+/)?(CNT[PV]CT_EL0|PMCCNTR_EL0|PMEVCNTR\d+_EL0|timer/cpu_(clock|ticks)_offset|pl031/tick_offset_vmstate)"
+)
 ISTATUS = re.compile(r"cpu\d+/CNTH?[PV]_CTL_EL\d+")
 NAMES = {0x13DF1A: "cpu0/CNTVCT_EL0", 0x13DF01: "cpu0/CNTPCT_EL0", 0x13DF19: "cpu0/CNTV_CTL_EL0"}
 
@@ -335,16 +336,21 @@ def _same_machine(ours: bytes, theirs: bytes) -> bool:
         header = json.loads(body[:length])
         ram = bytearray(header["config"]["memory_mib"] << 20)
         memory = body[length:]
-        for start, end in header.pop("extents"):
+        for start, end in header["extents"]:
             ram[start:end], memory = memory[: end - start], memory[end - start :]
         if memory or len(ram) != header["config"]["memory_mib"] << 20:
             raise ValueError("the memory is not that large")
         named: dict[Any, Any] = {"kvm": True}
         for vcpu in header["vcpus"]:
-            for register, value in vcpu.pop("registers").items():
+            for register, value in vcpu["registers"].items():
                 number = int(register, 16) & 0xFFFFFFFF  # above are the architecture and the size
                 named[NAMES.get(number, f"{number:#x}")] = int.from_bytes(bytes.fromhex(value), "little")
-        return named, (header, zlib.crc32(ram))
+        config, gic = header["config"], header["gic"]
+        kept = [[vcpu["events"], vcpu["mp_state"]] for vcpu in header["vcpus"]]
+        kept += [config[key] for key in ("features", "vcpus", "memory_mib", "append")]
+        kept += [gic[key] for key in ("distributor", "redistributors", "cpus", "its")]
+        kept += [gic["levels"]["ppis"], gic["levels"]["spis"], header["devices"], zlib.crc32(ram)]
+        return named, kept
 
     (a, more), (b, other) = parts(ours), parts(theirs)
     return more == other and not unlike(a, b)
@@ -374,17 +380,18 @@ def judged(name: str, number: int, before: Seen, folder: Path) -> float:
     data = mutant(name, number)
     (path := folder / "mutant").write_bytes(data)
     began = time.monotonic()
-    status = None
+    status, stopped, refusal = None, "", "one line"
     try:
         found = seen.open_file(path)
+        stopped = found.stopped
         shown(found)
         status = status_of(before, found)
     except HarnessError as error:
-        assert str(error) and len(str(error).splitlines()) == 1, f"{name} {number}: {error}"
-        found = None
+        refusal = str(error)
     took = time.monotonic() - began
+    assert len(refusal.splitlines()) == 1, f"{name} {number}: {refusal}"
     if status == look.SAME:
-        assert found is not None and not found.stopped
+        assert not stopped, f"{name} {number} was not read to its end and is called the same"
         assert really_same(name, data, folder), f"{name} {number} is called the same and is not"
     if data == original(name):
         assert status == look.SAME, f"{name} {number}"
@@ -405,10 +412,61 @@ def before(tmp_path: Path) -> Callable[[str], Seen]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("batch", range(BATCHES))
-def test_mutants(batch: int, before: Callable[[str], Seen], tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_mutants(
+    batch: int, before: Callable[[str], Seen], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     slowest, which = max((judged(name, number, before(name), tmp_path), f"{name} {number}") for name, number in batches(batch))
     record_property("slowest", f"{which}: {slowest:.3f} s")
     assert slowest < SLOWEST, which
+
+
+def _says_all_survived(ours: State, theirs: State, *_: object) -> Comparison:
+    return Comparison(len(ours.registers.keys() & theirs.registers.keys()), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "sabotaged", "instead"),
+    [
+        ("golden", "compare", _says_all_survived),
+        ("state", "compare", _says_all_survived),
+        ("resealed", "compare", _says_all_survived),
+        ("mapped", "_memory", lambda *_: ()),
+        ("stream", "_memory", lambda *_: ()),
+    ],
+)
+def test_a_diff_that_drops_a_difference_is_caught(
+    name: str,
+    sabotaged: str,
+    instead: Callable[..., Any],
+    before: Callable[[str], Seen],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(look, sabotaged, instead)
+    with pytest.raises(AssertionError, match="is called the same and is not"):
+        max(judged(name, number, before(name), tmp_path) for number in range(200))
+
+
+def test_a_diff_that_drops_one_field_is_caught(
+    before: Callable[[str], Seen], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that a bit was flipped in, of three thousand."""
+    data = original("golden")
+    device = decode(data).devices["cpu"]
+    at = next(run.offset for run in device.runs if run.path == "cpreg_vmstate_values") + 8 * 40 + 7
+    spoiled = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+    monkeypatch.setitem(globals(), "mutant", lambda *_: spoiled)
+    judged("golden", 0, before("golden"), tmp_path)
+    real = look.compare
+
+    def one_less(*sides: Any) -> Comparison:
+        found = real(*sides)
+        assert len(found.differences) == 1
+        return Comparison(found.compared, found.differences[1:])
+
+    monkeypatch.setattr(look, "compare", one_less)
+    with pytest.raises(AssertionError, match="is called the same and is not"):
+        judged("golden", 0, before("golden"), tmp_path)
 
 
 @pytest.mark.parametrize("name", INPUTS)
@@ -417,3 +475,102 @@ def test_an_input_is_whole(name: str, before: Callable[[str], Seen], tmp_path: P
     assert not found.stopped
     assert status_of(found, found) == look.SAME
     assert really_same(name, original(name), tmp_path)
+
+
+# -- what mutants and their makers have found
+
+
+def machine_with(old: str, new: str) -> bytes:
+    """Return the saved machine with one text of its header replaced."""
+    _, _, body = original("machine").partition(b"\n")
+    length = body.index(b"]]}") + 3
+    header = body[:length].decode()
+    assert header.count(old) == 1
+    changed = header.replace(old, new).encode("ascii")
+    return sealed(changed + body[length:], len(changed))
+
+
+def replaced(name: str, old: bytes, new: bytes) -> bytes:
+    assert original(name).count(old) == 1
+    return original(name).replace(old, new)
+
+
+DIFFER = {
+    "a section that nothing describes": ("stream", lambda: replaced("stream", b"not described", b"not discribed")),
+    "the machine's UUID": ("stream", lambda: replaced("stream", bytes(range(16)), bytes(16))),
+    "the version of the RAM section": (
+        "stream",
+        lambda: replaced("stream", b"\x03ram" + struct.pack(">II", 0, 4), b"\x03ram" + struct.pack(">II", 0, 5)),
+    ),
+    "the size of a saved machine's memory": ("machine", lambda: machine_with('"memory_mib":1', '"memory_mib":2')),
+    "the features of a saved machine": ("machine", lambda: machine_with('["el2","sve"]', '["el2"]')),
+    "a timer that only one saved machine has": (
+        "machine",
+        lambda: machine_with('"0x603000000013df19":"0500000000000000",', ""),
+    ),
+    "a register of the GIC at an offset that has no name": ("machine", lambda: machine_with('"0x104"', '"0x105"')),
+}
+
+
+@pytest.mark.parametrize("what", DIFFER)
+def test_what_differs_is_not_called_the_same(what: str, before: Callable[[str], Seen], tmp_path: Path) -> None:
+    name, changed = DIFFER[what]
+    (path := tmp_path / "changed").write_bytes(changed())
+    assert status_of(before(name), seen.open_file(path)) == look.DIFFERS
+
+
+def _a_device_twice() -> bytes:
+    data = original("stream")
+    section = next(section for section in decode(data).sections if section.name == "arm_gicv3")
+    end = section.offset + section.size + 5
+    return data[:end] + data[section.offset : end] + data[end:]
+
+
+STOPPED = {
+    "device 'arm_gicv3' is there twice": _a_device_twice,
+    "subsection 'cpu/more' has version 2": lambda: replaced(
+        "stream", b"\x08cpu/more" + struct.pack(">I", 1), b"\x08cpu/more" + struct.pack(">I", 2)
+    ),
+    "a name that is not text": lambda: replaced("stream", b'"gicd_ctlr"', b'"\\ud800ctr"'),
+}
+
+
+@pytest.mark.parametrize("says", STOPPED)
+def test_a_stream_ends_where_it_cannot_be_right(says: str, before: Callable[[str], Seen], tmp_path: Path) -> None:
+    (path := tmp_path / "changed").write_bytes(STOPPED[says]())
+    found = seen.open_file(path)
+    assert says in found.stopped
+    shown(found)
+    assert status_of(before("stream"), found) != look.SAME
+
+
+REFUSED = {
+    "a name is there twice": lambda: replaced("state", b'"cpu0/text"', b'"cpu0/CNTVCT_EL0"'),
+    "a name that is not text: 'cpu0/\\ud800'": lambda: replaced("state", b'"cpu0/text"', b'"cpu0/\\ud800"'),
+    "a mapped-ram header that cannot be": lambda: replaced(
+        "mapped", struct.pack(">IQ", 1, PAGE), struct.pack(">IQ", 1, 2 * PAGE)
+    ),
+    "for which the stream is too small": lambda: _small(
+        lambda _: _section(1, 2, "ram", struct.pack(">Q", 1 << 62 | 4) + _name("ram0") + struct.pack(">Q", 1 << 61))
+    ),
+    "recursion": lambda: b'{"format": ' + b"[" * 100_000,
+    "a saved machine of version \\x85, not 1": lambda: b"arm64-kvm-state \x85 1 1 1\n",
+    "AttributeError": lambda: machine_with('"registers":{', '"registers":[],"others":{'),
+    "ValueError: memory of": lambda: machine_with('"memory_mib":1', '"memory_mib":10000000000'),
+    "OverflowError": lambda: machine_with('"memory_mib":1', '"memory_mib":Infinity'),
+    "'its/GITS_CTLR' is not a name with a number": lambda: machine_with('"its":{"0x0":1', '"its":{"0x0":1.5'),
+    "its extents are not those of its memory": lambda: machine_with("[[0,4096],", "[[0,8192],"),
+}
+
+
+@pytest.mark.parametrize("says", REFUSED)
+def test_a_file_that_is_refused_is_so_in_one_line(says: str, tmp_path: Path) -> None:
+    (path := tmp_path / "changed").write_bytes(REFUSED[says]())
+    with pytest.raises(UsageError) as raised:
+        seen.open_file(path)
+    assert says in str(raised.value) and len(str(raised.value).splitlines()) == 1
+
+
+def test_a_saved_machine_may_have_words_that_are_not_ascii(tmp_path: Path) -> None:
+    (path := tmp_path / "changed").write_bytes(machine_with('"quiet"', '"\\ud800"'))
+    shown(seen.open_file(path))
