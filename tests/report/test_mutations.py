@@ -26,7 +26,7 @@ import pytest
 from harness.errors import HarnessError, UsageError
 from harness.report import look, seen
 from harness.report.seen import Seen
-from harness.state.diff import Comparison
+from harness.state.diff import Comparison, compare
 from harness.state.model import State, Value
 from harness.state.stream import Stream, decode
 
@@ -67,7 +67,7 @@ def _from_golden() -> bytes:
     return data[: sections[0].offset] + _ram() + data[devices:]
 
 
-_DEVICES = {
+_DEVICES: Mapping[str, list[tuple[str, str, int, int | None]]] = {
     "cpu": [("env.pc", "uint64", 8, None), ("env.xregs", "uint64", 8, 31), ("cpsr", "cpsr", 4, None)],
     "arm_gicv3": [("gicd_ctlr", "uint32", 4, None), ("enabled", "uint32", 4, 9)],
     "timer": [("cpu_ticks_offset", "int64", 8, None), ("cpu_clock_offset", "int64", 8, None)],
@@ -346,7 +346,7 @@ def _same_machine(ours: bytes, theirs: bytes) -> bool:
                 number = int(register, 16) & 0xFFFFFFFF  # above are the architecture and the size
                 named[NAMES.get(number, f"{number:#x}")] = int.from_bytes(bytes.fromhex(value), "little")
         config, gic = header["config"], header["gic"]
-        kept = [[vcpu["events"], vcpu["mp_state"]] for vcpu in header["vcpus"]]
+        kept: list[Any] = [[vcpu["events"], vcpu["mp_state"]] for vcpu in header["vcpus"]]
         kept += [config[key] for key in ("features", "vcpus", "memory_mib", "append")]
         kept += [gic[key] for key in ("distributor", "redistributors", "cpus", "its")]
         kept += [gic["levels"]["ppis"], gic["levels"]["spis"], header["devices"], zlib.crc32(ram)]
@@ -457,7 +457,7 @@ def test_a_diff_that_drops_one_field_is_caught(
     spoiled = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
     monkeypatch.setitem(globals(), "mutant", lambda *_: spoiled)
     judged("golden", 0, before("golden"), tmp_path)
-    real = look.compare
+    real = compare
 
     def one_less(*sides: Any) -> Comparison:
         found = real(*sides)
@@ -495,7 +495,7 @@ def replaced(name: str, old: bytes, new: bytes) -> bytes:
     return original(name).replace(old, new)
 
 
-DIFFER = {
+DIFFER: Mapping[str, tuple[str, Callable[[], bytes]]] = {
     "a section that nothing describes": ("stream", lambda: replaced("stream", b"not described", b"not discribed")),
     "the machine's UUID": ("stream", lambda: replaced("stream", bytes(range(16)), bytes(16))),
     "the version of the RAM section": (
@@ -526,7 +526,7 @@ def _a_device_twice() -> bytes:
     return data[:end] + data[section.offset : end] + data[end:]
 
 
-STOPPED = {
+STOPPED: Mapping[str, Callable[[], bytes]] = {
     "device 'arm_gicv3' is there twice": _a_device_twice,
     "subsection 'cpu/more' has version 2": lambda: replaced(
         "stream", b"\x08cpu/more" + struct.pack(">I", 1), b"\x08cpu/more" + struct.pack(">I", 2)
@@ -544,7 +544,7 @@ def test_a_stream_ends_where_it_cannot_be_right(says: str, before: Callable[[str
     assert status_of(before("stream"), found) != look.SAME
 
 
-REFUSED = {
+REFUSED: Mapping[str, Callable[[], bytes]] = {
     "a name is there twice": lambda: replaced("state", b'"cpu0/text"', b'"cpu0/CNTVCT_EL0"'),
     "a name that is not text: 'cpu0/\\ud800'": lambda: replaced("state", b'"cpu0/text"', b'"cpu0/\\ud800"'),
     "a mapped-ram header that cannot be": lambda: replaced(
