@@ -574,3 +574,9 @@ def test_a_file_that_is_refused_is_so_in_one_line(says: str, tmp_path: Path) -> 
 def test_a_saved_machine_may_have_words_that_are_not_ascii(tmp_path: Path) -> None:
     (path := tmp_path / "changed").write_bytes(machine_with('"quiet"', '"\\ud800"'))
     shown(seen.open_file(path))
+
+
+def test_a_file_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.json")
+    path.write_bytes(original("state"))
+    shown(seen.open_file(path))
