@@ -81,13 +81,15 @@ def name_of_gic(part: str, register: str) -> str:
         case "cpu":
             return sysregs.name_of(at >> 14, at >> 11 & 7, at >> 7 & 15, at >> 3 & 15, at & 7)
         case "its":
-            return _ITS.get(at) or (f"GITS_BASER{(at - 0x100) // 8}" if 0x100 <= at < 0x140 else f"GITS+{at:#x}")
+            return _ITS.get(at) or (f"GITS_BASER{(at - 0x100) // 8}" if at in range(0x100, 0x140, 8) else f"GITS+{at:#x}")
     return f"{part} {register}"
 
 
 def _row(prefix: str, names: Mapping[int, str], at: int) -> str:
     if at in names:
         return names[at]
+    if at % 4:
+        return f"{prefix}+{at:#x}"
     if at >= 0x6000:
         return f"{prefix}_IROUTER{(at - 0x6000) // 8}" + ("[63:32]" if at & 4 else "")
     name, first = max((row for row in _ROWS if row[1] <= at), key=lambda row: row[1], default=("", at))

@@ -1170,7 +1170,10 @@ def read_saved(path: str) -> tuple[dict[str, Any], memoryview]:
     if not newline or len(words) != 5 or words[0] != FORMAT.encode():
         raise Trouble(f"{path}: not a saved machine", damaged=True)
     if words[1] != str(VERSION).encode():
-        raise Trouble(f"{path}: a saved machine of version {words[1].decode('latin-1')}, not {VERSION}", damaged=True)
+        raise Trouble(
+            f"{path}: a saved machine of version {words[1].decode('latin-1').encode('unicode_escape').decode()}, not {VERSION}",
+            damaged=True,
+        )
     begin = len(data[:100]) - len(rest)
     try:
         length, size, crc = int(words[2]), int(words[3]), int(words[4], 16)

@@ -39,6 +39,9 @@ _FOREIGN = {
     b"QFI\xfb": ("it is a qcow2 image", "for the snapshots in it, start QEMU and save to a file"),
     b"PK\x03\x04": ("it is a ZIP archive", "unpack it first"),
 }
+# Kinds of sections that say name and version.
+_NAMING = frozenset({"start", "full"})
+_MOST = 1 << 36  # bytes of a saved machine's memory
 # Devices that only QEMUs for other architectures have (docs/devel/migration in QEMU's tree has no field for it).
 _OTHERS = {"apic": "x86", "kvmclock": "x86", "i8259": "x86", "spapr": "PowerPC", "s390-flic": "s390x", "riscv_cpu": "RISC-V"}
 
@@ -69,7 +72,7 @@ def open_file(path: Path) -> Seen:
         if not start:
             raise UsageError("it is empty", where=str(path))
         with _unpacked(path, start) as (plain, beginning):
-            return replace(_open(plain, beginning, str(path)), path=str(path))
+            return _open(plain, beginning, str(path).encode(errors="backslashreplace").decode())
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
 
@@ -124,7 +127,9 @@ def _stream(stream: Stream, name: str) -> Seen:
         "configuration/machine": stream.machine.encode(),
         "configuration/page_bits": stream.page_bits,
         "configuration/capabilities": " ".join(stream.capabilities).encode(),
-        **{f"section/{key}/version": device.version for key, device in stream.devices.items()},
+        **({"configuration/uuid": stream.uuid.hex().encode()} if stream.uuid else {}),
+        **{f"section/{section.key}/version": section.version for section in stream.sections if section.kind in _NAMING},
+        **{f"section/{key}/crc32": crc for key, crc in stream.undescribed.items()},
         **{f"memory/{block}/size": size for block, size in stream.ram.items()},
     }
     facts = {
@@ -160,18 +165,28 @@ def unswapped(state: State) -> State:
 def _saved_machine(path: Path, name: str) -> Seen:
     try:
         saved, memory = vmm.read_saved(str(path))
-        pages = _extents(saved["extents"], memory, int(saved["config"]["memory_mib"]) << 20)
-        state = state_of(saved)
         config = saved["config"]
-        facts = {"features": ", ".join(config["features"]), "vCPUs": str(config["vcpus"]), "arguments": config["append"]}
+        size = int(config["memory_mib"]) << 20
+        pages = _extents(saved["extents"], memory, size)
+        facts = {"features": ", ".join(config["features"]), "vCPUs": str(config["vcpus"]), "arguments": str(config["append"])}
+        facts = {fact: text.encode("ascii", "backslashreplace").decode() for fact, text in facts.items()}
+        made = {f"configuration/{fact}": text.encode() for fact, text in facts.items()}
+        state = State("kvm", {**state_of(saved).registers, **made, "memory/ram/size": size})
+        for register, value in state.registers.items():
+            if not (register.isascii() and register.isprintable() and isinstance(value, int | bytes)):
+                raise ValueError(f"{register!a} is not a name with a number")
     except vmm.Trouble as error:
         raise UsageError(str(error).replace(str(path), "").removeprefix(": "), where=name) from None
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise UsageError(f"not a saved machine of this version ({type(error).__name__}: {error})", where=name) from None
     return Seen(name, "saved machine (kvm view)", facts, state, {"ram": pages})
 
 
 def _extents(extents: list[list[int]], memory: memoryview, size: int) -> Block:
+    if not 0 <= size <= _MOST:
+        raise ValueError(f"memory of {size:#x} bytes")
+    if sum(end - start for start, end in extents) != len(memory) or any(edge % vmm.PAGE for pair in extents for edge in pair):
+        raise ValueError("its extents are not those of its memory")
     block = Block(size, vmm.PAGE)
     block.pages.frombytes(bytes(block.pages.itemsize * (size // vmm.PAGE)))
     at = 0

@@ -97,6 +97,8 @@ def _field(cursor: Cursor, field: Layout, path: str, runs: list[Run], depth: int
     count = 1 if length is None else length
     if not (isinstance(size, int) and isinstance(count, int) and size >= 0 and count >= 0 and isinstance(kind, str)):
         raise Bad(f"the description of {path!r} is damaged", cursor.at)
+    if not (path.isascii() and path.isprintable()):
+        raise Bad(f"a name that is not text: {path!a}", cursor.at)
     if not size:
         return
     cursor.count(count, size)
@@ -130,5 +132,6 @@ def _subsection(cursor: Cursor, sub: Layout, prefix: str, runs: list[Run], depth
     name = sub["vmsd_name"]
     if cursor.u8() != _SUBSECTION or cursor.text(cursor.u8()) != name:
         raise Bad(f"subsection {name!r} is not where the description says", begin)
-    cursor.u32()
+    if (version := cursor.u32()) != sub.get("version", version):
+        raise Bad(f"subsection {name!r} has version {version}, and not that of its description", begin)
     read(cursor, sub, f"{prefix}{name.rpartition('/')[2]}/", runs, depth + 1)

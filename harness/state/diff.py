@@ -137,7 +137,8 @@ def _compare(before: State, after: State, names: Iterable[str], rules: Sequence[
         if old != new:
             rule = rule_for(name, rules)
             fields = _changes(name, old, new)
-            beyond = rule.fields and not {field.name for field in fields} <= {*rule.fields}
+            # A register that one side lacks has no fields that could differ.
+            beyond = rule.fields and not (fields and {field.name for field in fields} <= {*rule.fields})
             rule = DEFAULT if beyond else rule
             differences.append(Difference(name, old, new, rule, rule.allows(old, new), fields))
     if not shared:

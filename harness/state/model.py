@@ -66,11 +66,14 @@ class State:
     def load(cls, path: Path) -> State:
         """Read what `save` wrote. Raises UsageError for anything else, OSError where the file cannot be read."""
         try:
-            tree = json.loads(path.read_text(encoding="ascii"))
+            tree = json.loads(path.read_text(encoding="ascii"), object_pairs_hook=_once)
             if tree["format"] != _FORMAT or tree["version"] != _VERSION or tree["view"] not in get_args(View):
                 raise ValueError(f"format {tree['format']!r}, version {tree['version']!r}, view {tree['view']!r}")
-            return cls(cast(View, tree["view"]), {str(name): _parse(text) for name, text in tree["registers"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            registers = {name: _parse(text) for name, text in tree["registers"].items()}
+            if odd := next((name for name in registers if not (name.isascii() and name.isprintable())), None):
+                raise ValueError(f"a name that is not text: {odd!a}")
+            return cls(cast(View, tree["view"]), registers)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(
                 f"not a saved state of version {_VERSION} ({error})",
                 where=str(path),
@@ -105,6 +108,14 @@ class State:
                     full += "'"
                 registers[full] = value
         return cls("stream", registers)
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object of JSON. Raises ValueError where a name is there twice, since one of the values would be lost."""
+    tree = dict(pairs)
+    if len(tree) != len(pairs):
+        raise ValueError("a name is there twice")
+    return tree
 
 
 def _parse(text: str) -> Value:

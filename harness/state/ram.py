@@ -20,6 +20,7 @@ from harness.state.cursor import Bad, Cursor
 
 ZERO, MEM_SIZE, PAGE, EOS, CONTINUE, XBZRLE, COMPRESSED, FLUSH = 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x100, 0x200
 _MAPPED_HEADER = 4 + 8 + 8 + 8
+_MANY = 1 << 24  # pages that any file may have; more only where it is that large
 _AT_ONCE = 1024  # pages; what has been read of the file is given back after as many
 
 
@@ -164,6 +165,8 @@ def _block_list(
     memory: Memory | None,
     page_size: int,
 ) -> None:
+    if memory is not None and total // page_size > max(cursor.size, _MANY):
+        raise Bad(f"RAM of {total:#x} bytes, for which the stream is too small", cursor.at)
     while total > 0:
         name = cursor.text(cursor.u8())
         size = cursor.u64()
@@ -184,8 +187,8 @@ def _block_list(
 def _mapped(cursor: Cursor, name: str, size: int, page_size: int, memory: Memory | None) -> None:
     """Step over the block's header, its bitmap, and its pages, which have a fixed place in the file."""
     begin = cursor.at
-    version, _page_size, bitmap, pages = cursor.u32(), cursor.u64(), cursor.u64(), cursor.u64()
-    if version != 1 or not begin + _MAPPED_HEADER <= bitmap <= pages:
+    version, unit, bitmap, pages = cursor.u32(), cursor.u64(), cursor.u64(), cursor.u64()
+    if version != 1 or unit != page_size or not begin + _MAPPED_HEADER <= bitmap <= pages:
         raise Bad("a mapped-ram header that cannot be", begin)
     cursor.skip(pages + size - cursor.at)
     if memory is None:

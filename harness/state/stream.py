@@ -9,6 +9,7 @@ input: whatever is wrong with it is a `StreamError` that says where, and carries
 from __future__ import annotations
 
 import mmap
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +26,7 @@ EOF, START, PART, END, FULL, SUBSECTION, DESCRIPTION, CONFIGURATION, COMMAND = r
 FOOTER = 0x7E
 VERSION = 3
 
+_CHUNK = 1 << 20  # bytes
 _KINDS = {START: "start", PART: "part", END: "end", FULL: "full"}
 _NOT_STREAMS = (
     (b"\x1f\x8b", "it is compressed by gzip"),
@@ -46,6 +48,15 @@ class Section:
     version: int
     offset: int
     size: int
+
+    @property
+    def key(self) -> str:
+        """The name, with `#N` for instance N above 0."""
+        return _key(self.name, self.instance)
+
+
+def _key(name: str, instance: int) -> str:
+    return f"{name}#{instance}" if instance else name
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,10 @@ class Stream:
     devices: Mapping[str, Device] = field(default_factory=dict)
     # Digests of all pages, where they were asked for.
     memory: Memory | None = None
+    # The machine's UUID, where the stream has one.
+    uuid: bytes = b""
+    # The CRC-32 of sections that no description covers, over all their parts, keyed like `devices`.
+    undescribed: Mapping[str, int] = field(default_factory=dict)
 
 
 class StreamError(HarnessError):
@@ -124,6 +139,8 @@ class _Decoder:
         self.sections: list[Section] = []
         self.ram: dict[str, int] = {}
         self.devices: dict[str, Device] = {}
+        self.uuid = b""
+        self.undescribed: dict[str, int] = {}
         self.names: dict[int, tuple[str, int, int]] = {}
         self.section = "header"
 
@@ -154,6 +171,8 @@ class _Decoder:
             MappingProxyType(self.ram),
             MappingProxyType(self.devices),
             self.memory,
+            self.uuid,
+            MappingProxyType(self.undescribed),
         )
 
     def _header(self) -> None:
@@ -216,7 +235,7 @@ class _Decoder:
                 case "configuration/capabilities":
                     self.capabilities = tuple(cursor.text(cursor.u8()) for _ in range(cursor.count(cursor.u32(), 1)))
                 case "configuration/uuid":
-                    cursor.skip(16)
+                    self.uuid = cursor.take(16)
                 case _:
                     raise Bad(f"unknown subsection {name!r}", cursor.at)
 
@@ -230,7 +249,7 @@ class _Decoder:
         elif number not in self.names:
             raise Bad(f"section {number} goes on but never started", begin)
         name, instance, version = self.names[number]
-        self.section = name if not instance else f"{name}#{instance}"
+        self.section = _key(name, instance)
         if name == "ram":
             ram.step_over(cursor, self.page_bits, self.capabilities, self.ram, self.memory)
         elif kind == FULL and layouts is not None:
@@ -248,6 +267,8 @@ class _Decoder:
         layout = layouts.get((name, instance))
         if layout is None:
             raise Bad(f"the description does not know device {self.section!r}", self.cursor.at)
+        if self.section in self.devices:
+            raise Bad(f"device {self.section!r} is there twice", self.cursor.at)
         runs: list[description.Run] = []
         try:
             description.read(self.cursor, layout, "", runs)
@@ -255,6 +276,10 @@ class _Decoder:
             self.devices[self.section] = Device(name, instance, version, tuple(runs))
 
     def _unknown(self, number: int) -> None:
-        """Step over a section that nothing describes, to the first thing that looks like its footer."""
-        footer = bytes([FOOTER]) + number.to_bytes(4, "big")
+        """Step over a section that nothing describes, to the first thing that looks like its footer; note its checksum."""
+        begin, footer = self.cursor.at, bytes([FOOTER]) + number.to_bytes(4, "big")
         self.cursor.at = self.cursor.find(footer)
+        crc = self.undescribed.get(self.section, 0)
+        for at in range(begin, self.cursor.at, _CHUNK):
+            crc = zlib.crc32(self.cursor.data[at : min(at + _CHUNK, self.cursor.at)], crc)
+        self.undescribed[self.section] = crc
