@@ -117,6 +117,7 @@ class KvmMachine:
         self._orders = 0
         self._answers: dict[int, Mapping[str, Any]] = {}
         self._unread = b""
+        self._silent = False  # its output has ended, and all of it was taken
         self._word: str | None = None
         # -I: nothing of the host's own; -S: no site packages, whose search takes half of the start. As a module it is compiled
         # once a host.
@@ -244,9 +245,9 @@ class KvmMachine:
         return self._hub.until(self.process.poll, deadline, f"{self.side} to exit")
 
     def check_alive(self) -> None:
-        """Raise KernelFailure with its last words if the process is gone, HostFailure if its host is."""
+        """Raise KernelFailure with its last words if the process is gone and these are heard, HostFailure if its host is."""
         self.host.check()
-        if (status := self.process.poll()) is None:
+        if (status := self.process.poll()) is None or not self._silent:
             return
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         words = self._word or self.last_words()
@@ -297,6 +298,7 @@ class KvmMachine:
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             self._take(line)
+        self._silent = not data
         self._hub.heard()
 
     def _take(self, line: bytes) -> None:
