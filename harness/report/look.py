@@ -14,7 +14,6 @@ from typing import Any
 
 from harness.errors import NoEvidence, UsageError
 from harness.report.seen import Seen, open_file
-from harness.state import sysregs
 from harness.state.diff import Comparison, Difference, compare, cross_check
 from harness.state.model import State, Value
 from harness.state.ram import Block
@@ -181,7 +180,7 @@ def lines_of(seen: Seen, pattern: str = "") -> Iterator[str]:
     for name, value in seen.state.registers.items():
         if wanted.search(name):
             shown += 1
-            yield f"{name} = {_value(name, value)}{_fields(name, value)}"
+            yield f"{name} = {_value(name, value)}{_fields(seen.state, name, value)}"
     if not shown:
         yield f"no name of {len(seen.state.registers)} holds {pattern!r}" if pattern else "no registers"
     if seen.stopped:
@@ -194,8 +193,8 @@ def _value(name: str, value: Value) -> str:
     return f"{value:#x}"
 
 
-def _fields(name: str, value: Value) -> str:
-    fields = sysregs.fields_of(name.partition("/")[2])
+def _fields(state: State, name: str, value: Value) -> str:
+    fields = state.fields_of(name)
     if not fields or not isinstance(value, int):
         return ""
     return "  " + ", ".join(f"{field.name} {field.of(value):#x}" for field in fields if field.of(value))

@@ -116,7 +116,7 @@ def between(source: State, destination: State) -> str:
     ]
     alike = sorted(name for name in ours & theirs if re.match(r"cpu0/(ID_|0x)", name))
     changed = [
-        Difference(_bare(name), old, new, DEFAULT, False, _changes(name, old, new)).sentence()
+        Difference(_bare(name), old, new, DEFAULT, False, _changes(name, source, destination)).sentence()
         for name in alike
         if (old := source.registers[name]) != (new := destination.registers[name])
     ]
@@ -136,7 +136,7 @@ def _compare(before: State, after: State, names: Iterable[str], rules: Sequence[
             shared += 1
         if old != new:
             rule = rule_for(name, rules)
-            fields = _changes(name, old, new)
+            fields = _changes(name, before, after)
             beyond = rule.fields and not {field.name for field in fields} <= {*rule.fields}
             rule = DEFAULT if beyond else rule
             differences.append(Difference(name, old, new, rule, rule.allows(old, new), fields))
@@ -146,10 +146,13 @@ def _compare(before: State, after: State, names: Iterable[str], rules: Sequence[
     return Comparison(shared, tuple(differences))
 
 
-def _changes(name: str, before: Value | None, after: Value | None) -> tuple[FieldChange, ...]:
-    """Return the fields that differ, and one for the span of changed bits outside of all of them."""
-    fields = sysregs.fields_of(name.partition("/")[2])
-    if not fields or not isinstance(before, int) or not isinstance(after, int):
+def _changes(name: str, old: State, new: State) -> tuple[FieldChange, ...]:
+    """Return the fields that differ, and one for the span of changed bits outside of all of them.
+
+    None where the two sides have the register in different layouts, by HCR_EL2.E2H.
+    """
+    before, after, fields = old.registers.get(name), new.registers.get(name), old.fields_of(name)
+    if not fields or fields != new.fields_of(name) or not isinstance(before, int) or not isinstance(after, int):
         return ()
     changes = [FieldChange(f.name, f.of(before), f.of(after)) for f in fields if f.of(before) != f.of(after)]
     rest = (before ^ after) & ~sum(field.mask for field in fields)

@@ -63,6 +63,8 @@ def by_encoding() -> Mapping[Encoding, str]:
     for n in range(16):
         for op2, name in enumerate(("DBGBVR", "DBGBCR", "DBGWVR", "DBGWCR"), start=4):
             table[2, 0, 0, n, op2] = f"{name}{n}_EL1"
+        for crm, name in ((4, "AMEVCNTR0"), (6, "AMEVTYPER0"), (12, "AMEVCNTR1"), (14, "AMEVTYPER1")):
+            table[3, 3, 13, crm + n // 8, n % 8] = f"{name}{n}_EL0"
     for n in range(31):
         table[3, 3, 14, 8 + n // 8, n % 8] = f"PMEVCNTR{n}_EL0"
         table[3, 3, 14, 12 + n // 8, n % 8] = f"PMEVTYPER{n}_EL0"
@@ -110,14 +112,18 @@ def _field_table() -> Mapping[str, tuple[Field, ...]]:
     table: dict[str, tuple[Field, ...]] = {}
     for names, text in FIELDS.items():
         parts = (part.split() for part in text.split(","))
-        fields = tuple(Field(name, int(lsb), int(width)) for name, lsb, width in parts)
-        table.update(dict.fromkeys(names.split(), fields))
+        fields = (Field(name, int(lsb), int(width)) for name, lsb, width in parts)
+        table.update(dict.fromkeys(names.split(), tuple(sorted(fields, key=lambda field: field.lsb))))
     return MappingProxyType(table)
 
 
-def fields_of(register: str) -> tuple[Field, ...]:
-    """Return the fields of a register by its name (no `cpu0/`), lowest bit first; empty where the table has none."""
-    return _field_table().get(register, ())
+def fields_of(register: str, *, e2h: bool = False) -> tuple[Field, ...]:
+    """Return the fields of a register by its name (no `cpu0/`), lowest bit first; empty where the table has none.
+
+    `e2h` is HCR_EL2.E2H: CNTHCTL_EL2, CPTR_EL2 and TCR_EL2 have another layout while it is 1.
+    """
+    table = _field_table()
+    return (e2h and table.get(f"{register}+E2H")) or table.get(register, ())
 
 
 # QEMU's gdb stub leaves out the suffix of a few registers that its source names without one.
