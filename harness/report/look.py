@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.errors import NoEvidence, UsageError
 from harness.report.seen import Seen, open_file
+from harness.state import sysregs
 from harness.state.diff import Comparison, Difference, compare, cross_check
 from harness.state.model import State, Value
 from harness.state.ram import Block
@@ -150,7 +151,8 @@ def _sorted(comparison: Comparison) -> tuple[list[Difference], list[Difference],
 def _sentence(difference: Difference) -> str:
     if difference.name.startswith(_TEXTS) and isinstance(difference.before, bytes) and isinstance(difference.after, bytes):
         return f"{difference.name} {_text(difference.before)} -> {_text(difference.after)}"
-    return difference.sentence()
+    words = difference.meaning()
+    return f"{difference.sentence()} ({words})" if words else difference.sentence()
 
 
 def _text(value: bytes) -> str:
@@ -197,7 +199,18 @@ def _fields(state: State, name: str, value: Value) -> str:
     fields = state.fields_of(name)
     if not fields or not isinstance(value, int):
         return ""
-    return "  " + ", ".join(f"{field.name} {field.of(value):#x}" for field in fields if field.of(value))
+    register = name.partition("/")[2]
+    shown = (_field(field, field.of(value), sysregs.meaning_of(register, field.name)) for field in fields)
+    return "  " + ", ".join(text for text in shown if text)
+
+
+def _field(field: sysregs.Field, value: int, meaning: sysregs.Meaning) -> str:
+    """Return a field with its value and what it tells; nothing where it is 0, but for a signed one: -1 is "not there"."""
+    signed = meaning.sign is sysregs.Sign.SIGNED
+    if not value and not signed:
+        return ""
+    number = f"{meaning.number(value, field.width)}" if signed else f"{value:#x}"
+    return f"{field.name} {number}" + (f" ({meaning.words})" if meaning.words else "")
 
 
 # -- as data
@@ -241,7 +254,10 @@ def _difference(difference: Difference) -> Mapping[str, Any]:
         "name": difference.name,
         "before": plain(difference.before),
         "after": plain(difference.after),
-        "fields": [{"name": f.name, "before": f"{f.before:#x}", "after": f"{f.after:#x}"} for f in difference.fields],
+        "fields": [
+            {"name": f.name, "before": f"{f.before:#x}", "after": f"{f.after:#x}", "meaning": f.meaning.words}
+            for f in difference.fields
+        ],
         "allowed": difference.allowed,
         "rule": {"kind": str(difference.rule.kind), "reason": difference.rule.reason, "source": difference.rule.source},
     }

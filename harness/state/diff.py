@@ -14,6 +14,7 @@ from harness.errors import NoEvidence, UsageError
 from harness.state import sysregs
 from harness.state.model import State, Value
 from harness.state.rules import DEFAULT, RULES, Kind, Rule, rule_for
+from harness.state.sysregs import Meaning
 
 # System registers by name or encoding, and KVM's firmware registers by id.
 _REGISTER = r"cpu0/([A-Z][A-Z0-9_]+_EL[0-3]\w*|S\d_\d_C\d+_C\d+_\d|0x[0-9a-f]{16})"
@@ -38,6 +39,13 @@ class FieldChange:
     name: str
     before: int
     after: int
+    meaning: Meaning
+    width: int
+
+    def sentence(self, register: str) -> str:
+        """Return the change in words; what is negative is shown so."""
+        before, after = (_show(self.meaning.number(value, self.width)) for value in (self.before, self.after))
+        return f"{register}.{self.name} {before} -> {after}"
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,17 @@ class Difference:
         if not cpu.startswith("cpu"):
             cpu, register = "", self.name
         if self.fields:
-            text = ", ".join(f"{register}.{f.name} {_show(f.before)} -> {_show(f.after)}" for f in self.fields)
+            text = ", ".join(field.sentence(register) for field in self.fields)
         else:
             text = f"{register} {_show(self.before)} -> {_show(self.after)}"
         return f"{text} on {cpu}" if cpu else text
+
+    def meaning(self) -> str:
+        """Return what the fields that differ tell, where the table knows; each after its name, but a single one."""
+        told = [field for field in self.fields if field.meaning.words]
+        if len(self.fields) == 1 and told:
+            return told[0].meaning.words
+        return "; ".join(f"{field.name}: {field.meaning.words}" for field in told)
 
 
 @dataclass(frozen=True)
@@ -154,12 +169,17 @@ def _changes(name: str, old: State, new: State) -> tuple[FieldChange, ...]:
     before, after, fields = old.registers.get(name), new.registers.get(name), old.fields_of(name)
     if not fields or fields != new.fields_of(name) or not isinstance(before, int) or not isinstance(after, int):
         return ()
-    changes = [FieldChange(f.name, f.of(before), f.of(after)) for f in fields if f.of(before) != f.of(after)]
+    register = name.partition("/")[2]
+    changes = [
+        FieldChange(f.name, f.of(before), f.of(after), sysregs.meaning_of(register, f.name), f.width)
+        for f in fields
+        if f.of(before) != f.of(after)
+    ]
     rest = (before ^ after) & ~sum(field.mask for field in fields)
     if rest:
         low = (rest & -rest).bit_length() - 1
         span = sysregs.Field(f"[{rest.bit_length() - 1}:{low}]", low, rest.bit_length() - low)
-        changes.append(FieldChange(span.name, span.of(before), span.of(after)))
+        changes.append(FieldChange(span.name, span.of(before), span.of(after), Meaning(), span.width))
     return tuple(changes)
 
 
@@ -168,4 +188,4 @@ def _show(value: Value | None) -> str:
         return "absent"
     if isinstance(value, bytes):
         return value.hex()
-    return str(value) if 0 <= value < 10 else f"{value:#x}"
+    return str(value) if -10 < value < 10 else f"{value:#x}"

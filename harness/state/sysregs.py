@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
 
 from harness.state.sysreg_table import ENCODINGS, FIELDS
+from harness.state.sysreg_words import WORDS
 
 Encoding = tuple[int, int, int, int, int]
 
@@ -124,6 +126,45 @@ def fields_of(register: str, *, e2h: bool = False) -> tuple[Field, ...]:
     """
     table = _field_table()
     return (e2h and table.get(f"{register}+E2H")) or table.get(register, ())
+
+
+class Sign(StrEnum):
+    """How the number in a field is to be read (Arm ARM, D24.1.3)."""
+
+    UNSIGNED = "unsigned"
+    SIGNED = "signed"
+    ENUMERATED = "enumerated"
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a field tells, in a few words (empty where the table has none), and how its number is to be read."""
+
+    words: str = ""
+    sign: Sign = Sign.ENUMERATED
+
+    def number(self, value: int, width: int) -> int:
+        """Return the number that a field of this width means: 0xf of a signed one is -1."""
+        return value - (1 << width) if self.sign is Sign.SIGNED and value >> (width - 1) else value
+
+
+_SIGNS = MappingProxyType({"-": Sign.SIGNED, "=": Sign.ENUMERATED})
+
+
+@cache
+def meanings() -> Mapping[str, Mapping[str, Meaning]]:
+    """Return the whole table of meanings: register, field, meaning."""
+    table: dict[str, dict[str, Meaning]] = {}
+    for register, text in WORDS.items():
+        for part in text.split(";"):
+            field, words = part.strip().split(" ", 1)
+            table.setdefault(register, {})[field.rstrip("-=")] = Meaning(words, _SIGNS.get(field[-1], Sign.UNSIGNED))
+    return MappingProxyType(table)
+
+
+def meaning_of(register: str, field: str) -> Meaning:
+    """Return what a field of an ID register tells; no words, and enumerated, for a field that the table lacks."""
+    return meanings().get(register, {}).get(field, Meaning())
 
 
 # QEMU's gdb stub leaves out the suffix of a few registers that its source names without one.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,6 +122,41 @@ def test_registers_of_el2_have_another_layout_with_e2h() -> None:
     assert at(10, e2h=True) == ["EL1PCTEN", "", "ORGN0", "BSU"]
     assert at(20, e2h=False)[1:3] == ["TTA", "TBI"]
     assert at(20, e2h=True)[1:3] == ["FPEN", "T1SZ"]
+
+
+def test_every_meaning_is_of_a_field_and_every_id_field_has_one() -> None:
+    for register, fields in sysregs.meanings().items():
+        assert list(fields) == [field.name for field in sysregs.fields_of(register)], register
+        assert all(re.fullmatch(r"\S[^;]*[^\s;=]", meaning.words) for meaning in fields.values())
+    ids = {name for name in sysregs.by_encoding().values() if name.startswith(("ID_", "MVFR")) and sysregs.fields_of(name)}
+    assert ids <= sysregs.meanings().keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "number"),
+    [
+        ("ID_AA64PFR0_EL1.FP", 0xF, -1),
+        ("ID_AA64PFR0_EL1.AdvSIMD", 1, 1),
+        ("ID_AA64MMFR0_EL1.TGran4", 0xF, -1),
+        ("ID_AA64MMFR0_EL1.TGran64", 0xF, -1),
+        ("ID_AA64MMFR0_EL1.TGran16", 0xF, 0xF),
+        ("ID_AA64DFR0_EL1.DoubleLock", 0xF, -1),
+        ("ID_AA64DFR0_EL1.MTPMU", 0xF, -1),
+        ("ID_AA64DFR0_EL1.PMUVer", 0xF, 0xF),
+        ("ID_AA64MMFR4_EL1.E2H0", 0xE, -2),
+        ("ID_AA64MMFR4_EL1.NV_frac", 0xF, 0xF),
+        ("SCTLR_EL1.M", 1, 1),
+    ],
+)
+def test_signed_fields(name: str, value: int, number: int) -> None:
+    register, _, field = name.partition(".")
+    assert sysregs.meaning_of(register, field).number(value, 4) == number
+
+
+def test_what_fields_tell() -> None:
+    assert sysregs.meaning_of("ID_AA64MMFR1_EL1", "XNX") == sysregs.Meaning("EL0/EL1 execute control", sysregs.Sign.UNSIGNED)
+    assert sysregs.meaning_of("ID_AA64DFR0_EL1", "PMUVer").sign is sysregs.Sign.ENUMERATED
+    assert sysregs.meaning_of("NOTHING", "XNX").words == ""
 
 
 def test_field_values() -> None:
