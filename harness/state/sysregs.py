@@ -8,8 +8,10 @@ encoding.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
@@ -50,6 +52,36 @@ class Field:
         return into & ~self.mask | value << self.lsb & self.mask
 
 
+class Sign(StrEnum):
+    """How the number in a field is to be read (Arm ARM, D24.1.3)."""
+
+    UNSIGNED = "unsigned"
+    SIGNED = "signed"
+    ENUMERATED = "enumerated"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Registers from elsewhere: names by encoding, and fields and their signs by name, `NAME+E2H` for another layout."""
+
+    encodings: Mapping[Encoding, str] = field(default_factory=dict)
+    fields: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
+    signs: Mapping[str, Mapping[str, Sign]] = field(default_factory=dict)
+
+
+_preferred: ContextVar[Table] = ContextVar("preferred registers", default=Table())  # noqa: B039
+
+
+@contextmanager
+def preferring(table: Table) -> Iterator[None]:
+    """Let what another table has win over ours, for the time of the block."""
+    token = _preferred.set(table)
+    try:
+        yield
+    finally:
+        _preferred.reset(token)
+
+
 @cache
 def by_encoding() -> Mapping[Encoding, str]:
     """Return the whole table, (op0, op1, CRn, CRm, op2) to name."""
@@ -75,7 +107,9 @@ def by_encoding() -> Mapping[Encoding, str]:
 
 def name_of(op0: int, op1: int, crn: int, crm: int, op2: int) -> str:
     """Return the register's name, or `S3_0_C1_C0_0` (the assembler's generic form) for one the table lacks."""
-    return by_encoding().get((op0, op1, crn, crm, op2)) or f"S{op0}_{op1}_C{crn}_C{crm}_{op2}"
+    encoding = (op0, op1, crn, crm, op2)
+    name = _preferred.get().encodings.get(encoding) or by_encoding().get(encoding)
+    return name or f"S{op0}_{op1}_C{crn}_C{crm}_{op2}"
 
 
 def name_of_id(regid: int) -> str:
@@ -124,16 +158,9 @@ def fields_of(register: str, *, e2h: bool = False) -> tuple[Field, ...]:
 
     `e2h` is HCR_EL2.E2H: CNTHCTL_EL2, CPTR_EL2 and TCR_EL2 have another layout while it is 1.
     """
-    table = _field_table()
-    return (e2h and table.get(f"{register}+E2H")) or table.get(register, ())
-
-
-class Sign(StrEnum):
-    """How the number in a field is to be read (Arm ARM, D24.1.3)."""
-
-    UNSIGNED = "unsigned"
-    SIGNED = "signed"
-    ENUMERATED = "enumerated"
+    tables = (_preferred.get().fields, _field_table())
+    names = (f"{register}+E2H", register) if e2h else (register,)
+    return next((table[name] for name in names for table in tables if name in table), ())
 
 
 @dataclass(frozen=True)
@@ -164,7 +191,9 @@ def meanings() -> Mapping[str, Mapping[str, Meaning]]:
 
 def meaning_of(register: str, field: str) -> Meaning:
     """Return what a field of an ID register tells; no words, and enumerated, for a field that the table lacks."""
-    return meanings().get(register, {}).get(field, Meaning())
+    known = meanings().get(register, {}).get(field, Meaning())
+    sign = _preferred.get().signs.get(register, {}).get(field)
+    return replace(known, sign=sign) if sign else known
 
 
 # QEMU's gdb stub leaves out the suffix of a few registers that its source names without one.

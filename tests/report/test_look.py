@@ -228,6 +228,35 @@ def test_diff_says_what_fields_tell(states: Callable[..., list[Path]]) -> None:
     )
 
 
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    path = tmp_path / "linux" / "arch" / "arm64" / "tools" / "sysreg"
+    path.parent.mkdir(parents=True)
+    path.write_text("Sysreg ID_AA64MMFR1_EL1 3 0 0 7 1\nRes0 63:32\nSignedEnum 31:28 NEWER\nEndEnum\nRes0 27:0\nEndSysreg\n")
+    return tmp_path / "linux"
+
+
+def test_a_kernel_tree_names_fields(states: Callable[..., list[Path]], tree: Path) -> None:
+    before, after = states({"cpu0/ID_AA64MMFR1_EL1": 0xF << 28})
+    done = run("diff", "--kernel-tree", tree, before, after)
+    assert done.output.splitlines()[0] == "ID_AA64MMFR1_EL1.NEWER 0 -> -1 on cpu0"
+    done = run("show", "--kernel-tree", tree, after, "MMFR1")
+    assert done.output.splitlines()[-1] == "cpu0/ID_AA64MMFR1_EL1 = 0xf0000000  NEWER -1"
+    assert "XNX" in run("show", after, "MMFR1").output
+
+
+def test_a_kernel_tree_names_registers_of_a_stream(golden: Callable[[str], Path], tree: Path) -> None:
+    (tree / "arch/arm64/tools/sysreg").write_text("Sysreg OTHER_EL1 3 0 0 7 1\nEndSysreg\n")
+    assert "cpu0/OTHER_EL1 = 0x" in run("show", "--kernel-tree", tree, golden("max-saved"), "OTHER").output
+
+
+@pytest.mark.parametrize("command", ["show", "diff"])
+def test_a_kernel_tree_that_is_none_is_one_line(states: Callable[..., list[Path]], tmp_path: Path, command: str) -> None:
+    done = run(command, "--kernel-tree", tmp_path, *states({})[: 1 if command == "show" else 2])
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "arch/arm64/tools/sysreg: cannot be read" in done.stderr
+
+
 def test_show_says_where_a_stream_ends_too_early(golden: Callable[[str], Path], tmp_path: Path) -> None:
     (cut := tmp_path / "cut").write_bytes(golden("max-saved").read_bytes()[:5000])
     done = run("show", cut)
