@@ -5,8 +5,9 @@
 
 The file is arch/arm64/tools/sysreg, its grammar that of gen-sysreg.awk beside it (Linux 5.19 and later): blocks `Sysreg NAME
 op0 op1 CRn CRm op2` and `SysregFields NAME` with one line for each field, highest bit first. `Fields` and `Mapping` take the
-fields of another block. A `Prefix` block is one of several layouts: the first is the register's, one that names E2H or VHE is
-that with HCR_EL2.E2H. An unknown line is an error: a guess would name bits wrongly.
+fields of another block. A `Prefix` block is the whole register in another layout, that of the feature in its name: E2H or VHE
+is that with HCR_EL2.E2H, and what is outside of any prefix is preferred to the others. An unknown line is an error: a guess
+would name bits wrongly.
 """
 
 from __future__ import annotations
@@ -52,12 +53,9 @@ class _Block:
     must: bool = False
 
     def fields(self, *, e2h: bool) -> tuple[Field, ...]:
-        """Return the fields in one of the two layouts; those outside of any prefix are in both."""
-        prefixes = [prefix for prefix in self.layouts if prefix]
-        of_e2h = [prefix for prefix in prefixes if _E2H.search(prefix)]
-        others = of_e2h if e2h else [prefix for prefix in prefixes if prefix not in of_e2h]
-        chosen = [*self.layouts.get("", ()), *(self.layouts[others[0]] if others else ())]
-        return tuple(sorted(chosen, key=lambda each: each.lsb))
+        """Return the fields in one of the two layouts; without E2H that outside of any prefix comes before the others."""
+        prefixes = [prefix for prefix in sorted(self.layouts, key=bool) if bool(_E2H.search(prefix)) == e2h]
+        return tuple(sorted(self.layouts[prefixes[0]], key=lambda each: each.lsb)) if prefixes else ()
 
 
 @dataclass

@@ -122,9 +122,9 @@ WORDS = {
         "lookup, second version; LUT6 table lookup of 6 bits; FA64 all of A64 in streaming mode"
     ),
     "ID_AA64FPFR0_EL1": (
-        "F8E5M2 8-bit format E5M2; F8E4M3 8-bit format E4M3; F8MM4 8-bit matrices into half precision; F8MM8 8-bit "
-        "matrices into single precision; F8DP2 8-bit two-way dot product; F8DP4 8-bit four-way dot product; F8FMA 8-bit "
-        "multiply; F8CVT 8-bit conversion"
+        "F8E5M2 8-bit format E5M2; F8E4M3 8-bit format E4M3; F16MM2 half-precision matrices; F8MM4 8-bit matrices into "
+        "half precision; F8MM8 8-bit matrices into single precision; F8DP2 8-bit two-way dot product; F8DP4 8-bit four-way "
+        "dot product; F8FMA 8-bit multiply; F8CVT 8-bit conversion"
     ),
     "ID_AA64DFR0_EL1": (
         "DebugVer debug architecture; TraceVer trace by system registers; PMUVer= PMU version, 0xf for one of its own; "
@@ -172,8 +172,8 @@ WORDS = {
         "PARange= physical address size; ASIDBits= ASID size; BigEnd mixed endianness; SNSMem Secure memory kept apart; "
         "BigEndEL0 mixed endianness at EL0; TGran16 16 KB granule; TGran64- 64 KB granule, -1 for none; TGran4- 4 KB "
         "granule, -1 for none; TGran16_2= 16 KB granule at stage 2; TGran64_2= 64 KB granule at stage 2; TGran4_2= 4 KB "
-        "granule at stage 2; ExS context synchronisation control; FGT fine-grained traps; ECV enhanced counter "
-        "virtualisation"
+        "granule at stage 2; ExS context synchronisation control; FGT fine-grained "
+        "traps; ECV enhanced counter virtualisation"
     ),
     "ID_AA64MMFR1_EL1": (
         "HAFDBS hardware Access flag and dirty state; VMIDBits= VMID size; VH virtualisation host extensions; HPDS "
@@ -197,9 +197,10 @@ WORDS = {
         "ADERR asynchronous Device read errors; Spec_FPACC= speculation past failed authentication"
     ),
     "ID_AA64MMFR4_EL1": (
-        "PoPS point of physical storage; EIESB- early error synchronisation; ASID2 two ASIDs at once; HACDBS hardware "
+        "PoPS point of physical storage; EIESB= early error synchronisation; ASID2 two ASIDs at once; HACDBS hardware "
         "dirty state cleaner; FGWTE3 EL3 write traps; NV_frac nested virtualisation, fraction; E2H0- EL2 without E2H, -1 "
-        "for none; RMEGDI granular data isolation; E3DSE delegated SError of EL3; SRMASK masks of control registers"
+        "for none; RMEGDI granular data isolation; E3DSE delegated SError of EL3; TLBID "
+        "TLB maintenance by domain; SRMASK masks of control registers"
     ),
     "CTR_EL0": (
         "IminLine= smallest instruction line; L1Ip= instruction cache policy; DminLine= smallest data line; ERG= "

@@ -190,8 +190,11 @@ def meanings() -> Mapping[str, Mapping[str, Meaning]]:
 
 
 def meaning_of(register: str, field: str) -> Meaning:
-    """Return what a field of an ID register tells; no words, and enumerated, for a field that the table lacks."""
-    known = meanings().get(register, {}).get(field, Meaning())
+    """Return what a field of an ID register tells; no words, and enumerated, for a field that the table lacks.
+
+    The kernel writes some names in capitals that the architecture does not, so case does not count.
+    """
+    known = next((each for name, each in meanings().get(register, {}).items() if name.lower() == field.lower()), Meaning())
     sign = _preferred.get().signs.get(register, {}).get(field)
     return replace(known, sign=sign) if sign else known
 

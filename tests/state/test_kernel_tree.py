@@ -59,6 +59,14 @@ Res0 63:2
 Field 1:0 THEIRS
 EndPrefix
 EndSysreg
+
+Sysreg ICH_VMCR_EL2 3 4 12 11 7
+Prefix FEAT_NEW
+Field 63:0 ALL
+EndPrefix
+Res0 63:8
+Field 7:0 SOME
+EndSysreg
 """
 
 
@@ -94,6 +102,14 @@ def test_prefixes_are_layouts(tmp_path: Path) -> None:
     with kernel_tree.used(a_tree(tmp_path)):
         assert sysregs.fields_of("CNTHCTL_EL2") == (Field("OURS", 0, 1),)
         assert sysregs.fields_of("CNTHCTL_EL2", e2h=True) == (Field("THEIRS", 0, 2),)
+        for e2h in (False, True):
+            assert sysregs.fields_of("ICH_VMCR_EL2", e2h=e2h) == (Field("SOME", 0, 8),)
+
+
+def test_words_are_found_whatever_the_case(tmp_path: Path) -> None:
+    text = "Sysreg ID_AA64MMFR0_EL1 3 0 0 7 0\nSignedEnum 31:28 TGRAN4\nEndEnum\nEndSysreg\n"
+    with kernel_tree.used(a_tree(tmp_path, text)):
+        assert sysregs.meaning_of("ID_AA64MMFR0_EL1", "TGRAN4").words == "4 KB granule, -1 for none"
 
 
 def test_no_tree_is_our_table() -> None:
