@@ -11,24 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.errors import NoEvidence, UsageError
-from harness.state import sysregs
+from harness.state import kvm_ids, sysregs
 from harness.state.model import State, Value
 from harness.state.rules import DEFAULT, RULES, Kind, Rule, rule_for
 from harness.state.sysregs import Meaning
 
 # System registers by name or encoding, and KVM's firmware registers by id.
 _REGISTER = r"cpu0/([A-Z][A-Z0-9_]+_EL[0-3]\w*|S\d_\d_C\d+_C\d+_\d|0x[0-9a-f]{16})"
-# Documentation/virt/kvm/arm/fw-pseudo-registers.rst; arch/arm64/include/uapi/asm/kvm.h.
-_FIRMWARE = {
-    "0x6030000000140000": "KVM_REG_ARM_PSCI_VERSION",
-    "0x6030000000140001": "KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_1",
-    "0x6030000000140002": "KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_2",
-    "0x6030000000140003": "KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3",
-    "0x6030000000160000": "KVM_REG_ARM_STD_BMAP",
-    "0x6030000000160001": "KVM_REG_ARM_STD_HYP_BMAP",
-    "0x6030000000160002": "KVM_REG_ARM_VENDOR_HYP_BMAP",
-    "0x6030000000160003": "KVM_REG_ARM_VENDOR_HYP_BMAP_2",
-}
 _SHOWN = 3  # differences that a sentence spells out
 
 
@@ -139,8 +128,7 @@ def between(source: State, destination: State) -> str:
 
 
 def _bare(name: str) -> str:
-    bare = name.removeprefix("cpu0/")
-    return _FIRMWARE.get(bare, bare)
+    return kvm_ids.in_words(name.removeprefix("cpu0/"))
 
 
 def _compare(before: State, after: State, names: Iterable[str], rules: Sequence[Rule]) -> Comparison:
