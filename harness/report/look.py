@@ -201,7 +201,8 @@ def _fields(state: State, name: str, value: Value) -> str:
         return ""
     register = name.partition("/")[2]
     shown = (_field(field, field.of(value), sysregs.meaning_of(register, field.name)) for field in fields)
-    return "  " + ", ".join(text for text in shown if text)
+    told = ", ".join(text for text in shown if text)
+    return f"  {told}" if told else ""
 
 
 def _field(field: sysregs.Field, value: int, meaning: sysregs.Meaning) -> str:
