@@ -18,12 +18,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import lab, leftovers, sessions, throughput
+from bench import kvm, lab, leftovers, sessions, streams, throughput
 from harness.assets import qemu as assets_qemu
 from harness.errors import HarnessError
 
 OUT = Path("out") / "bench.json"
-PARTS = ("file", "workers", "throughput", "lab")
+PARTS = ("file", "workers", "throughput", "streams", "kvm", "lab")
 QUICK = ["scenarios/timers", "--lifecycle", "file", "--lifecycle", "pause"]
 WHOLE = ["scenarios/timers"]
 
@@ -64,6 +64,10 @@ def _measure(scratch: Path, *, quick: bool, only: tuple[str, ...]) -> dict[str, 
         figures["workers_floor"] = sessions.floor_loops(20 if quick else 100, 2)
     if "throughput" in wanted:
         figures["decode_and_diff"] = throughput.measure(20 if quick else 200)
+    if "streams" in wanted:
+        figures["show_and_diff"] = streams.measure(128 if quick else 1024)
+    if "kvm" in wanted:
+        figures["save_and_restore"] = kvm.measure(5 if quick else 30)
     if "lab" in wanted:
         figures["lab"] = lab.cold_and_warm(2 if quick else 7)
         figures["labs_in_a_row"] = lab.in_a_row(10 if quick else 100)

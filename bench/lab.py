@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from harness.assets import lab as lab_assets
@@ -83,3 +83,12 @@ def in_a_row(starts: int) -> dict[str, object]:
 def _bench() -> Iterator[_Bench]:
     with LocalHost() as desk, Hub() as hub:
         yield _Bench(Workshop(desk, desk, hub, TargetCache()), LabSpec.of(lab_assets.resolve()))
+
+
+@contextmanager
+def bench_lab() -> Iterator[tuple[Lab, Workshop]]:
+    """Give a warm lab, and what makes machines in it."""
+    with _bench() as bench:
+        shop = bench.workshop
+        with Lab(bench.spec, assets_qemu.resolve(None), shop, Timeline(), PlainProgress()) as lab:
+            yield lab, replace(shop, host=lab, targets=TargetCache())

@@ -217,11 +217,20 @@ def boot(
     sys.exit(status)
 
 
+_kernel_tree = click.option(
+    "--kernel-tree",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Name registers and fields as this Linux source tree does (arch/arm64/tools/sysreg).",
+)
+
+
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="As data: every value, and where the file stopped.")
+@_kernel_tree
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("pattern", default="")
-def show(file: Path, pattern: str, *, as_json: bool) -> None:
+def show(file: Path, pattern: str, *, as_json: bool, kernel_tree: Path | None) -> None:
     """Show what FILE holds: a migration stream, a saved state, a machine saved through /dev/kvm; packed ones too.
 
     With PATTERN, only registers and fields whose names hold this regular expression. Exit status 2 where FILE is none of these,
@@ -234,21 +243,24 @@ def show(file: Path, pattern: str, *, as_json: bool) -> None:
     import json
 
     from harness.report import look, seen
+    from harness.state import kernel_tree as trees
 
-    found = seen.open_file(file)
-    if as_json:
-        click.echo(json.dumps(look.data_of(found), indent=1))
-    else:
-        for line in look.lines_of(found, pattern):
-            click.echo(line)
+    with trees.used(kernel_tree):
+        found = seen.open_file(file)
+        if as_json:
+            click.echo(json.dumps(look.data_of(found), indent=1))
+        else:
+            for line in look.lines_of(found, pattern):
+                click.echo(line)
     sys.exit(look.NOT_COMPARED if found.stopped else 0)
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="As data: every difference, with the rule that judges it.")
+@_kernel_tree
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
 @click.argument("second", metavar="[B]", required=False, type=click.Path(path_type=Path))
-def diff(first: Path, second: Path | None, *, as_json: bool) -> None:
+def diff(first: Path, second: Path | None, *, as_json: bool, kernel_tree: Path | None) -> None:
     """Say how B differs from A: two streams, two saved states, two bundles; one bundle alone: its two sides.
 
     What must have survived and did not comes first, then what only one side has, then what a rule allows, and why. Exit status
@@ -261,8 +273,10 @@ def diff(first: Path, second: Path | None, *, as_json: bool) -> None:
     import json
 
     from harness.report import look
+    from harness.state import kernel_tree as trees
 
-    outcomes = look.diff(first, second)
+    with trees.used(kernel_tree):
+        outcomes = look.diff(first, second)
     if as_json:
         click.echo(json.dumps([look.outcome_data(outcome) for outcome in outcomes], indent=1))
     for outcome in () if as_json else outcomes:

@@ -25,11 +25,12 @@ from harness.deadline import Deadline
 from harness.errors import HostFailure, KernelFailure, StateDiffers, Suspect, Unsupported
 from harness.events import Timeline
 from harness.host.protocol import Host, Process
-from harness.kvm.registers import name_of, name_of_gic, state_of
+from harness.kvm.registers import name_of_gic, state_of
 from harness.qemu.console import Console
 from harness.qemu.machine import Workshop
 from harness.qemu.spec import MachineSpec, Start
 from harness.state import sysregs
+from harness.state.kvm_ids import name_of
 from harness.state.model import State
 
 # An order is carried out in milliseconds; Python takes a second to start in a lab, and a busy computer makes it ten.

@@ -1,7 +1,6 @@
-"""Names of what `vmm.py` saves: KVM's register ids, and the GIC's registers by offset. Pure.
+"""Names of what `vmm.py` saves: KVM's register ids (`harness.state.kvm_ids`), and the GIC's registers by offset. Pure.
 
-The ids are of arch/arm64/include/uapi/asm/kvm.h; names are the architecture's, so that CNTV_CVAL_EL0 and CNTVCT_EL0, which have
-each other's place there, have their own here. What has no name is shown by its number.
+What has no name is shown by its number.
 """
 
 from __future__ import annotations
@@ -10,21 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.state import sysregs
+from harness.state.kvm_ids import name_of
 from harness.state.model import State, Value
-
-_SWAPPED = {"CNTV_CVAL_EL0": "CNTVCT_EL0", "CNTVCT_EL0": "CNTV_CVAL_EL0"}
-
-# struct kvm_regs, in 32-bit words: user_pt_regs (x0 to x30, sp, pc, pstate), sp_el1, elr_el1, five SPSRs, V0 to V31, two more.
-_CORE_NAMES: Mapping[int, str] = (
-    {2 * n: f"X{n}" for n in range(31)}
-    | {62: "SP_EL0", 64: "PC", 66: "PSTATE", 68: "SP_EL1", 70: "ELR_EL1"}
-    | {72 + 2 * n: f"SPSR_{name}" for n, name in enumerate(("EL1", "ABT", "UND", "IRQ", "FIQ"))}
-    | {84 + 4 * n: f"V{n}" for n in range(32)}
-    | {212: "FPSR", 213: "FPCR"}
-)
-_FIRMWARE_NAMES = ("PSCI_VERSION", "SMCCC_ARCH_WORKAROUND_1", "SMCCC_ARCH_WORKAROUND_2", "SMCCC_ARCH_WORKAROUND_3")
-_MAP_NAMES = ("STD_BMAP", "STD_HYP_BMAP", "VENDOR_HYP_BMAP", "VENDOR_HYP_BMAP_2")
-_VECTOR_LENGTHS = 0xFFFF
 
 # Arm IHI 0069, 12.8 to 12.20: offset of the first, name; the rows for interrupts have as many as there are.
 _DISTRIBUTOR: Mapping[int, str] = {0x00: "GICD_CTLR", 0x08: "GICD_IIDR", 0x10: "GICD_STATUSR"}
@@ -34,36 +20,6 @@ _REDISTRIBUTOR: Mapping[int, str] = {0x00: "GICR_CTLR", 0x10: "GICR_STATUSR", 0x
 _ITS: Mapping[int, str] = {0x00: "GITS_CTLR", 0x04: "GITS_IIDR", 0x80: "GITS_CBASER", 0x88: "GITS_CWRITER", 0x90: "GITS_CREADR"}
 _ROWS = (("IGROUPR", 0x80), ("ISENABLER", 0x100), ("ISPENDR", 0x200), ("ISACTIVER", 0x300), ("IPRIORITYR", 0x400),
          ("ICFGR", 0xC00))  # fmt: skip
-
-
-def name_of(register: int) -> str:
-    """Return the name of a register by its KVM id."""
-    kind, low = register >> 16 & 0xFFFF, register & 0xFFFF
-    match kind:
-        case 0x10:
-            name = _CORE_NAMES.get(low)
-        case 0x11 if low >> 8 == 0:
-            name = f"CCSIDR[{low}]"
-        case 0x13:
-            name = sysregs.name_of(low >> 14, low >> 11 & 7, low >> 7 & 15, low >> 3 & 15, low & 7)
-            name = _SWAPPED.get(name, name)
-        case 0x14 if low < len(_FIRMWARE_NAMES):
-            name = f"KVM_{_FIRMWARE_NAMES[low]}"
-        case 0x15:
-            name = _vector(low)
-        case 0x16 if low < len(_MAP_NAMES):
-            name = f"KVM_{_MAP_NAMES[low]}"
-        case _:
-            name = None
-    return name or f"{register:#018x}"
-
-
-def _vector(low: int) -> str:
-    if low == _VECTOR_LENGTHS:
-        return "KVM_SVE_VLS"
-    number, part = low >> 5 & 0x1F, low & 0x1F
-    name = f"Z{number}" if low < 0x400 else f"P{number & 15}" if low < 0x600 else "FFR"
-    return f"{name}[{part}]" if part else name
 
 
 def name_of_gic(part: str, register: str) -> str:

@@ -4,7 +4,7 @@
         sample = Samples(machine).at("vhe")
         sample.write({"ID_AA64MMFR1_EL1": 0x1000})
 
-Registers have their names of `harness.kvm.registers`.
+Registers have their names of `harness.state.kvm_ids`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from harness.errors import KernelFailure, Unsupported
 from harness.kvm.machine import KvmMachine
-from harness.kvm.registers import name_of
 from harness.state import sysregs
+from harness.state.kvm_ids import name_of
 from harness.state.sysregs import Field
 
 # KVM_CAP_ARM_WRITABLE_IMP_ID_REGS: MIDR_EL1, REVIDR_EL1 and AIDR_EL1 can be written, as the masks always say.

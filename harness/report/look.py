@@ -151,7 +151,8 @@ def _sorted(comparison: Comparison) -> tuple[list[Difference], list[Difference],
 def _sentence(difference: Difference) -> str:
     if difference.name.startswith(_TEXTS) and isinstance(difference.before, bytes) and isinstance(difference.after, bytes):
         return f"{difference.name} {_text(difference.before)} -> {_text(difference.after)}"
-    return difference.sentence()
+    words = difference.meaning()
+    return f"{difference.sentence()} ({words})" if words else difference.sentence()
 
 
 def _text(value: bytes) -> str:
@@ -181,7 +182,7 @@ def lines_of(seen: Seen, pattern: str = "") -> Iterator[str]:
     for name, value in seen.state.registers.items():
         if wanted.search(name):
             shown += 1
-            yield f"{name} = {_value(name, value)}{_fields(name, value)}"
+            yield f"{name} = {_value(name, value)}{_fields(seen.state, name, value)}"
     if not shown:
         yield f"no name of {len(seen.state.registers)} holds {pattern!r}" if pattern else "no registers"
     if seen.stopped:
@@ -194,11 +195,23 @@ def _value(name: str, value: Value) -> str:
     return f"{value:#x}"
 
 
-def _fields(name: str, value: Value) -> str:
-    fields = sysregs.fields_of(name.partition("/")[2])
+def _fields(state: State, name: str, value: Value) -> str:
+    fields = state.fields_of(name)
     if not fields or not isinstance(value, int):
         return ""
-    return "  " + ", ".join(f"{field.name} {field.of(value):#x}" for field in fields if field.of(value))
+    register = name.partition("/")[2]
+    shown = (_field(field, field.of(value), sysregs.meaning_of(register, field.name)) for field in fields)
+    told = ", ".join(text for text in shown if text)
+    return f"  {told}" if told else ""
+
+
+def _field(field: sysregs.Field, value: int, meaning: sysregs.Meaning) -> str:
+    """Return a field with its value and what it tells; nothing where it is 0, but for a signed one: -1 is "not there"."""
+    signed = meaning.sign is sysregs.Sign.SIGNED
+    if not value and not signed:
+        return ""
+    number = f"{meaning.number(value, field.width)}" if signed else f"{value:#x}"
+    return f"{field.name} {number}" + (f" ({meaning.words})" if meaning.words else "")
 
 
 # -- as data
@@ -242,7 +255,10 @@ def _difference(difference: Difference) -> Mapping[str, Any]:
         "name": difference.name,
         "before": plain(difference.before),
         "after": plain(difference.after),
-        "fields": [{"name": f.name, "before": f"{f.before:#x}", "after": f"{f.after:#x}"} for f in difference.fields],
+        "fields": [
+            {"name": f.name, "before": f"{f.before:#x}", "after": f"{f.after:#x}", "meaning": f.meaning.words}
+            for f in difference.fields
+        ],
         "allowed": difference.allowed,
         "rule": {"kind": str(difference.rule.kind), "reason": difference.rule.reason, "source": difference.rule.source},
     }

@@ -24,6 +24,7 @@ from typing import IO, cast
 from harness.errors import UsageError
 from harness.kvm import vmm
 from harness.kvm.registers import state_of
+from harness.state.kvm_ids import SWAPPED
 from harness.state.model import State, Value
 from harness.state.ram import Block, digest
 from harness.state.stream import Stream, StreamError, decode
@@ -153,11 +154,10 @@ def unswapped(state: State) -> State:
     """
     if not any(name.startswith("cpu0/0x60300000001400") for name in state.registers):
         return state
-    other = {"CNTV_CVAL_EL0": "CNTVCT_EL0", "CNTVCT_EL0": "CNTV_CVAL_EL0"}
 
     def own(name: str) -> str:
         cpu, slash, register = name.partition("/")
-        return f"{cpu}{slash}{other.get(register, register)}"
+        return f"{cpu}{slash}{SWAPPED.get(register, register)}"
 
     return State(state.view, {own(name): value for name, value in state.registers.items()})
 

@@ -11,23 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.errors import NoEvidence, UsageError
-from harness.state import sysregs
+from harness.state import kvm_ids, sysregs
 from harness.state.model import State, Value
 from harness.state.rules import DEFAULT, RULES, Kind, Rule, rule_for
+from harness.state.sysregs import Meaning
 
 # System registers by name or encoding, and KVM's firmware registers by id.
 _REGISTER = r"cpu0/([A-Z][A-Z0-9_]+_EL[0-3]\w*|S\d_\d_C\d+_C\d+_\d|0x[0-9a-f]{16})"
-# Documentation/virt/kvm/arm/fw-pseudo-registers.rst; arch/arm64/include/uapi/asm/kvm.h.
-_FIRMWARE = {
-    "0x6030000000140000": "KVM_REG_ARM_PSCI_VERSION",
-    "0x6030000000140001": "KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_1",
-    "0x6030000000140002": "KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_2",
-    "0x6030000000140003": "KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3",
-    "0x6030000000160000": "KVM_REG_ARM_STD_BMAP",
-    "0x6030000000160001": "KVM_REG_ARM_STD_HYP_BMAP",
-    "0x6030000000160002": "KVM_REG_ARM_VENDOR_HYP_BMAP",
-    "0x6030000000160003": "KVM_REG_ARM_VENDOR_HYP_BMAP_2",
-}
 _SHOWN = 3  # differences that a sentence spells out
 
 
@@ -38,6 +28,13 @@ class FieldChange:
     name: str
     before: int
     after: int
+    meaning: Meaning
+    width: int
+
+    def sentence(self, register: str) -> str:
+        """Return the change in words; what is negative is shown so."""
+        before, after = (_show(self.meaning.number(value, self.width)) for value in (self.before, self.after))
+        return f"{register}.{self.name} {before} -> {after}"
 
 
 @dataclass(frozen=True)
@@ -57,10 +54,17 @@ class Difference:
         if not cpu.startswith("cpu"):
             cpu, register = "", self.name
         if self.fields:
-            text = ", ".join(f"{register}.{f.name} {_show(f.before)} -> {_show(f.after)}" for f in self.fields)
+            text = ", ".join(field.sentence(register) for field in self.fields)
         else:
             text = f"{register} {_show(self.before)} -> {_show(self.after)}"
         return f"{text} on {cpu}" if cpu else text
+
+    def meaning(self) -> str:
+        """Return what the fields that differ tell, where the table knows; each after its name, but a single one."""
+        told = [field for field in self.fields if field.meaning.words]
+        if len(self.fields) == 1 and told:
+            return told[0].meaning.words
+        return "; ".join(f"{field.name}: {field.meaning.words}" for field in told)
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def between(source: State, destination: State) -> str:
     ]
     alike = sorted(name for name in ours & theirs if re.match(r"cpu0/(ID_|0x)", name))
     changed = [
-        Difference(_bare(name), old, new, DEFAULT, False, _changes(name, old, new)).sentence()
+        Difference(_bare(name), old, new, DEFAULT, False, _changes(name, source, destination)).sentence()
         for name in alike
         if (old := source.registers[name]) != (new := destination.registers[name])
     ]
@@ -124,8 +128,7 @@ def between(source: State, destination: State) -> str:
 
 
 def _bare(name: str) -> str:
-    bare = name.removeprefix("cpu0/")
-    return _FIRMWARE.get(bare, bare)
+    return kvm_ids.in_words(name.removeprefix("cpu0/"))
 
 
 def _compare(before: State, after: State, names: Iterable[str], rules: Sequence[Rule]) -> Comparison:
@@ -136,7 +139,7 @@ def _compare(before: State, after: State, names: Iterable[str], rules: Sequence[
             shared += 1
         if old != new:
             rule = rule_for(name, rules)
-            fields = _changes(name, old, new)
+            fields = _changes(name, before, after)
             # A register that one side lacks has no fields that could differ.
             beyond = rule.fields and not (fields and {field.name for field in fields} <= {*rule.fields})
             rule = DEFAULT if beyond else rule
@@ -147,17 +150,25 @@ def _compare(before: State, after: State, names: Iterable[str], rules: Sequence[
     return Comparison(shared, tuple(differences))
 
 
-def _changes(name: str, before: Value | None, after: Value | None) -> tuple[FieldChange, ...]:
-    """Return the fields that differ, and one for the span of changed bits outside of all of them."""
-    fields = sysregs.fields_of(name.partition("/")[2])
-    if not fields or not isinstance(before, int) or not isinstance(after, int):
+def _changes(name: str, old: State, new: State) -> tuple[FieldChange, ...]:
+    """Return the fields that differ, and one for the span of changed bits outside of all of them.
+
+    None where the two sides have the register in different layouts, by HCR_EL2.E2H.
+    """
+    before, after, fields = old.registers.get(name), new.registers.get(name), old.fields_of(name)
+    if not fields or fields != new.fields_of(name) or not isinstance(before, int) or not isinstance(after, int):
         return ()
-    changes = [FieldChange(f.name, f.of(before), f.of(after)) for f in fields if f.of(before) != f.of(after)]
+    register = name.partition("/")[2]
+    changes = [
+        FieldChange(f.name, f.of(before), f.of(after), sysregs.meaning_of(register, f.name), f.width)
+        for f in fields
+        if f.of(before) != f.of(after)
+    ]
     rest = (before ^ after) & ~sum(field.mask for field in fields)
     if rest:
         low = (rest & -rest).bit_length() - 1
         span = sysregs.Field(f"[{rest.bit_length() - 1}:{low}]", low, rest.bit_length() - low)
-        changes.append(FieldChange(span.name, span.of(before), span.of(after)))
+        changes.append(FieldChange(span.name, span.of(before), span.of(after), Meaning(), span.width))
     return tuple(changes)
 
 
@@ -166,4 +177,4 @@ def _show(value: Value | None) -> str:
         return "absent"
     if isinstance(value, bytes):
         return value.hex()
-    return str(value) if 0 <= value < 10 else f"{value:#x}"
+    return str(value) if -10 < value < 10 else f"{value:#x}"

@@ -22,6 +22,7 @@ Value = int | bytes
 
 _FORMAT, _VERSION = "arm64 machine state", 1
 
+_E2H = 34  # the bit in HCR_EL2
 _FPSR = 0xF800009F  # N Z C V QC and the cumulative exception bits; Arm ARM, FPSR
 _FPCR = 0x07FF9F00  # the bits that the AArch32 FPSCR shares with FPCR
 
@@ -49,6 +50,12 @@ class State:
 
     view: View
     registers: Mapping[str, Value]
+
+    def fields_of(self, name: str) -> tuple[sysregs.Field, ...]:
+        """Return the fields of a register by its full name, in the layout that HCR_EL2.E2H of its vCPU gives it."""
+        cpu, _, register = name.partition("/")
+        hcr = self.registers.get(f"{cpu}/HCR_EL2")
+        return sysregs.fields_of(register, e2h=isinstance(hcr, int) and bool(hcr >> _E2H & 1))
 
     def to_data(self) -> dict[str, object]:
         """Return the state as data for JSON, numbers as `0x…`, bytes as `bytes:…`."""

@@ -8,12 +8,16 @@ encoding.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
 
 from harness.state.sysreg_table import ENCODINGS, FIELDS
+from harness.state.sysreg_words import WORDS
 
 Encoding = tuple[int, int, int, int, int]
 
@@ -48,6 +52,36 @@ class Field:
         return into & ~self.mask | value << self.lsb & self.mask
 
 
+class Sign(StrEnum):
+    """How the number in a field is to be read (Arm ARM, D24.1.3)."""
+
+    UNSIGNED = "unsigned"
+    SIGNED = "signed"
+    ENUMERATED = "enumerated"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Registers from elsewhere: names by encoding, and fields and their signs by name, `NAME+E2H` for another layout."""
+
+    encodings: Mapping[Encoding, str] = field(default_factory=dict)
+    fields: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
+    signs: Mapping[str, Mapping[str, Sign]] = field(default_factory=dict)
+
+
+_preferred: ContextVar[Table] = ContextVar("preferred registers", default=Table())  # noqa: B039
+
+
+@contextmanager
+def preferring(table: Table) -> Iterator[None]:
+    """Let what another table has win over ours, for the time of the block."""
+    token = _preferred.set(table)
+    try:
+        yield
+    finally:
+        _preferred.reset(token)
+
+
 @cache
 def by_encoding() -> Mapping[Encoding, str]:
     """Return the whole table, (op0, op1, CRn, CRm, op2) to name."""
@@ -63,6 +97,8 @@ def by_encoding() -> Mapping[Encoding, str]:
     for n in range(16):
         for op2, name in enumerate(("DBGBVR", "DBGBCR", "DBGWVR", "DBGWCR"), start=4):
             table[2, 0, 0, n, op2] = f"{name}{n}_EL1"
+        for crm, name in ((4, "AMEVCNTR0"), (6, "AMEVTYPER0"), (12, "AMEVCNTR1"), (14, "AMEVTYPER1")):
+            table[3, 3, 13, crm + n // 8, n % 8] = f"{name}{n}_EL0"
     for n in range(31):
         table[3, 3, 14, 8 + n // 8, n % 8] = f"PMEVCNTR{n}_EL0"
         table[3, 3, 14, 12 + n // 8, n % 8] = f"PMEVTYPER{n}_EL0"
@@ -71,7 +107,9 @@ def by_encoding() -> Mapping[Encoding, str]:
 
 def name_of(op0: int, op1: int, crn: int, crm: int, op2: int) -> str:
     """Return the register's name, or `S3_0_C1_C0_0` (the assembler's generic form) for one the table lacks."""
-    return by_encoding().get((op0, op1, crn, crm, op2)) or f"S{op0}_{op1}_C{crn}_C{crm}_{op2}"
+    encoding = (op0, op1, crn, crm, op2)
+    name = _preferred.get().encodings.get(encoding) or by_encoding().get(encoding)
+    return name or f"S{op0}_{op1}_C{crn}_C{crm}_{op2}"
 
 
 def name_of_id(regid: int) -> str:
@@ -110,14 +148,55 @@ def _field_table() -> Mapping[str, tuple[Field, ...]]:
     table: dict[str, tuple[Field, ...]] = {}
     for names, text in FIELDS.items():
         parts = (part.split() for part in text.split(","))
-        fields = tuple(Field(name, int(lsb), int(width)) for name, lsb, width in parts)
-        table.update(dict.fromkeys(names.split(), fields))
+        fields = (Field(name, int(lsb), int(width)) for name, lsb, width in parts)
+        table.update(dict.fromkeys(names.split(), tuple(sorted(fields, key=lambda field: field.lsb))))
     return MappingProxyType(table)
 
 
-def fields_of(register: str) -> tuple[Field, ...]:
-    """Return the fields of a register by its name (no `cpu0/`), lowest bit first; empty where the table has none."""
-    return _field_table().get(register, ())
+def fields_of(register: str, *, e2h: bool = False) -> tuple[Field, ...]:
+    """Return the fields of a register by its name (no `cpu0/`), lowest bit first; empty where the table has none.
+
+    `e2h` is HCR_EL2.E2H: CNTHCTL_EL2, CPTR_EL2 and TCR_EL2 have another layout while it is 1.
+    """
+    tables = (_preferred.get().fields, _field_table())
+    names = (f"{register}+E2H", register) if e2h else (register,)
+    return next((table[name] for name in names for table in tables if name in table), ())
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a field tells, in a few words (empty where the table has none), and how its number is to be read."""
+
+    words: str = ""
+    sign: Sign = Sign.ENUMERATED
+
+    def number(self, value: int, width: int) -> int:
+        """Return the number that a field of this width means: 0xf of a signed one is -1."""
+        return value - (1 << width) if self.sign is Sign.SIGNED and value >> (width - 1) else value
+
+
+_SIGNS = MappingProxyType({"-": Sign.SIGNED, "=": Sign.ENUMERATED})
+
+
+@cache
+def meanings() -> Mapping[str, Mapping[str, Meaning]]:
+    """Return the whole table of meanings: register, field, meaning."""
+    table: dict[str, dict[str, Meaning]] = {}
+    for register, text in WORDS.items():
+        for part in text.split(";"):
+            field, words = part.strip().split(" ", 1)
+            table.setdefault(register, {})[field.rstrip("-=")] = Meaning(words, _SIGNS.get(field[-1], Sign.UNSIGNED))
+    return MappingProxyType(table)
+
+
+def meaning_of(register: str, field: str) -> Meaning:
+    """Return what a field of an ID register tells; no words, and enumerated, for a field that the table lacks.
+
+    The kernel writes some names in capitals that the architecture does not, so case does not count.
+    """
+    known = next((each for name, each in meanings().get(register, {}).items() if name.lower() == field.lower()), Meaning())
+    sign = _preferred.get().signs.get(register, {}).get(field)
+    return replace(known, sign=sign) if sign else known
 
 
 # QEMU's gdb stub leaves out the suffix of a few registers that its source names without one.

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.kvm.registers import name_of, name_of_gic
+from harness.kvm.registers import name_of_gic
+from harness.state.diff import between
+from harness.state.kvm_ids import in_words, name_of
+from harness.state.model import State
 
 
 @pytest.mark.parametrize(
@@ -51,3 +54,15 @@ def test_names_are_the_architectures(register: int, name: str) -> None:
 )
 def test_registers_of_the_gic_have_names(part: str, register: str, name: str) -> None:
     assert name_of_gic(part, register) == name
+
+
+@pytest.mark.parametrize("number", [0x6030000000140000, 0x6030000000140003, 0x6030000000160000, 0x6030000000160003])
+def test_a_firmware_register_has_one_name_in_two_spellings(number: int) -> None:
+    words = in_words(f"{number:#018x}")
+    assert words == name_of(number).replace("KVM_", "KVM_REG_ARM_", 1)
+    assert between(State("stream", {f"cpu0/{number:#018x}": 1}), State("stream", {})) == f"; only the source has {words}"
+
+
+def test_what_is_no_firmware_register_is_as_it_is() -> None:
+    for name in ("SCTLR_EL1", "0x6030000000140099", "0x6030000000190000"):
+        assert in_words(name) == name

@@ -70,7 +70,7 @@ def test_fields_come_first_then_what_one_side_has_then_what_is_allowed(states: C
     done = run("diff", *states(changes))
     assert done.exit_code == 1
     lines = done.output.splitlines()
-    assert lines[0] == "ID_AA64MMFR1_EL1.XNX 0 -> 1 on cpu0"
+    assert lines[0] == "ID_AA64MMFR1_EL1.XNX 0 -> 1 on cpu0 (EL0/EL1 execute control)"
     assert lines[1] == "gicv3/ctlr 7 -> 3"
     assert lines[2:4] == ["only the first has: X0", "only the second has: X1"]
     assert lines[4].startswith("allowed: CNTVCT_EL0 5 -> 9 on cpu0: may only move forward: the system counter")
@@ -207,6 +207,54 @@ def test_show_says_what_it_is_and_fields_by_name(golden: Callable[[str], Path]) 
     assert done.output.startswith("migration stream: ")
     assert "  machine: virt-11.1\n" in done.output and "  vCPUs: 2\n" in done.output
     assert "cpu0/CNTV_CTL_EL0 = 0x5  ENABLE 0x1, ISTATUS 0x1\n" in done.output
+
+
+def test_show_says_what_fields_tell_and_which_are_negative(tmp_path: Path) -> None:
+    state = State("gdb", {"cpu0/ID_AA64PFR0_EL1": 0xF00011, "cpu0/ID_AA64MMFR1_EL1": 1 << 28})
+    state.save(tmp_path / "state.json")
+    lines = run("show", tmp_path / "state.json", "ID_").output.splitlines()
+    assert lines[-2:] == [
+        "cpu0/ID_AA64PFR0_EL1 = 0xf00011  EL0 0x1 (EL0, 2 with AArch32), EL1 0x1 (EL1, 2 with AArch32), FP 0 (floating point, -1 for none), AdvSIMD -1 (Advanced SIMD, -1 for none)",
+        "cpu0/ID_AA64MMFR1_EL1 = 0x10000000  XNX 0x1 (EL0/EL1 execute control)",
+    ]
+
+
+def test_diff_says_what_fields_tell(states: Callable[..., list[Path]]) -> None:
+    changes: dict[str, int | None] = {"cpu0/ID_AA64MMFR1_EL1": 1 << 28 | 1 << 8 | 1 << 61}
+    done = run("diff", *states(changes)).output.splitlines()[0]
+    assert done == (
+        "ID_AA64MMFR1_EL1.VH 0 -> 1, ID_AA64MMFR1_EL1.XNX 0 -> 1, ID_AA64MMFR1_EL1.ECBHB 0 -> 2 on cpu0 "
+        "(VH: virtualisation host extensions; XNX: EL0/EL1 execute control; ECBHB: branch history kept apart)"
+    )
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    path = tmp_path / "linux" / "arch" / "arm64" / "tools" / "sysreg"
+    path.parent.mkdir(parents=True)
+    path.write_text("Sysreg ID_AA64MMFR1_EL1 3 0 0 7 1\nRes0 63:32\nSignedEnum 31:28 NEWER\nEndEnum\nRes0 27:0\nEndSysreg\n")
+    return tmp_path / "linux"
+
+
+def test_a_kernel_tree_names_fields(states: Callable[..., list[Path]], tree: Path) -> None:
+    before, after = states({"cpu0/ID_AA64MMFR1_EL1": 0xF << 28})
+    done = run("diff", "--kernel-tree", tree, before, after)
+    assert done.output.splitlines()[0] == "ID_AA64MMFR1_EL1.NEWER 0 -> -1 on cpu0"
+    done = run("show", "--kernel-tree", tree, after, "MMFR1")
+    assert done.output.splitlines()[-1] == "cpu0/ID_AA64MMFR1_EL1 = 0xf0000000  NEWER -1"
+    assert "XNX" in run("show", after, "MMFR1").output
+
+
+def test_a_kernel_tree_names_registers_of_a_stream(golden: Callable[[str], Path], tree: Path) -> None:
+    (tree / "arch/arm64/tools/sysreg").write_text("Sysreg OTHER_EL1 3 0 0 7 1\nEndSysreg\n")
+    assert "cpu0/OTHER_EL1 = 0x" in run("show", "--kernel-tree", tree, golden("max-saved"), "OTHER").output
+
+
+@pytest.mark.parametrize("command", ["show", "diff"])
+def test_a_kernel_tree_that_is_none_is_one_line(states: Callable[..., list[Path]], tmp_path: Path, command: str) -> None:
+    done = run(command, "--kernel-tree", tmp_path, *states({})[: 1 if command == "show" else 2])
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "arch/arm64/tools/sysreg: cannot be read" in done.stderr
 
 
 def test_show_says_where_a_stream_ends_too_early(golden: Callable[[str], Path], tmp_path: Path) -> None:

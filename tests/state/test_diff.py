@@ -171,6 +171,24 @@ def test_fields_and_the_bits_between() -> None:
     ]
 
 
+def test_fields_are_those_of_the_layout_that_hcr_el2_chooses() -> None:
+    e2h = 1 << 34
+    for hcr, words in ((0, "CNTHCTL_EL2.EL1PCTEN 0 -> 1 on cpu0"), (e2h, "CNTHCTL_EL2.EL0PCTEN 0 -> 1 on cpu0")):
+        before, after = ({"cpu0/HCR_EL2": hcr, "cpu0/CNTHCTL_EL2": value} for value in (0, 1))
+        assert compare(State("gdb", before), State("gdb", after)).sentence() == words
+    before, after = {"cpu0/HCR_EL2": 0, "cpu0/CNTHCTL_EL2": 0}, {"cpu0/HCR_EL2": e2h, "cpu0/CNTHCTL_EL2": 1}
+    assert compare(State("gdb", before), State("gdb", after)).sentence() == (
+        "CNTHCTL_EL2 0 -> 1 on cpu0; HCR_EL2.E2H 0 -> 1 on cpu0"
+    )
+
+
+def test_what_is_not_there_is_minus_one() -> None:
+    before, after = State("gdb", {"cpu0/ID_AA64PFR0_EL1": 0xFF0011}), State("gdb", {"cpu0/ID_AA64PFR0_EL1": 0x0F0011})
+    comparison = compare(before, after)
+    assert comparison.sentence() == "ID_AA64PFR0_EL1.AdvSIMD -1 -> 0 on cpu0"
+    assert comparison.differences[0].meaning() == "Advanced SIMD, -1 for none"
+
+
 def test_failures_come_first_and_are_counted() -> None:
     before = State("stream", {f"cpu0/X{n}": 0 for n in range(8)} | {"globalstate/size": 7})
     after = State("stream", {f"cpu0/X{n}": 1 for n in range(8)} | {"globalstate/size": 8})
