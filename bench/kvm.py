@@ -18,7 +18,7 @@ def measure(times: int) -> dict[str, float]:
     saves, restores, writing = [], [], []
     with bench_lab() as (lab, shop):
         given: dict[str, object] = {
-            "timer": "cntv",
+            "timer": "cntv_el02",
             "instant": "armed",
             "vcpus": 1,
             "e2h": 1,

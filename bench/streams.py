@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -54,15 +53,18 @@ def _stream(place: Path, mib: int) -> Path:
     with LocalHost() as desk, Hub() as hub:
         shop = Workshop(desk, desk, hub, TargetCache())
         with Machine(spec, assets_qemu.resolve(None), shop, Timeline(), side="source", start=Start.PAUSED) as machine:
+            migration.enable(machine)
             migration.send(machine, f"file:{stream}")
             migration.saved(machine, Deadline.after(_SAVE_SECONDS))
     return stream
 
 
 def _run(*words: str) -> tuple[float, float]:
-    """Run a command of the harness; return its seconds, and the MiB of the largest of ours so far, which it is."""
+    """Run a command of the harness; return its seconds, and its greatest memory in MiB."""
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "harness.cli", *words], check=False, capture_output=True)
-    if done.returncode:
-        raise RuntimeError(f"harness {words[0]} ended with {done.returncode}: {done.stderr.decode(errors='replace')}")
-    return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    process = subprocess.Popen([sys.executable, "-m", "harness.cli", *words], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    if code := os.waitstatus_to_exitcode(status):
+        raise RuntimeError(f"harness {words[0]} ended with {code}")
+    return seconds, usage.ru_maxrss / 1024
