@@ -66,6 +66,8 @@ class Ground:
     hypervisor: Machine | None = None
     # What it is made of, for reports: kernel, CPU.
     facts: Mapping[str, str] = field(default_factory=dict)
+    # Equal for two grounds whose hosts are made of the same.
+    made_of: object = None
     # Has the next case begin on a fresh one: a kernel that has complained, or a disk that is full, is nothing to go on with.
     give_up: Callable[[], None] = lambda: None
 
@@ -173,13 +175,13 @@ def _in_lab(choice: Choice, opening: ExitStack, shop: Workshop, progress: Progre
         Watched(Suspect.KERNEL_L0, lab.name, lab.kernel_log, lab.power.machine),
     )
     if choice.hypervisor is None:
-        return Ground(inner, assets.qemu, "kvm", (watched,), facts=facts, give_up=lab.give_up)
+        return Ground(inner, assets.qemu, "kvm", (watched,), facts=facts, made_of=(spec, qemu), give_up=lab.give_up)
     lab.require_nested()
     linux = opening.enter_context(guest_hypervisor(lab, assets.qemu, inner))
     machine = linux.power.machine
     kernels = (watched, Watched(Suspect.KERNEL_L1, linux.name, linux.kernel_log, machine))
     within = replace(inner, host=linux, targets=TargetCache())
-    return Ground(within, assets.qemu, "kvm", kernels, machine, facts, linux.give_up)
+    return Ground(within, assets.qemu, "kvm", kernels, machine, facts, (spec, qemu, "linux"), linux.give_up)
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ def _on_kvm(shop: Workshop, qemu: QemuBinary, opening: ExitStack) -> Ground:
     following = kernel_log.watch_kernel_log(shop.host, heard.lines.append, shop.desk.directory("kernel-log") / "stderr.log")
     opening.callback(following.close)
     watched = Watched(Suspect.KERNEL_L0, shop.host.name, heard)
-    return Ground(shop, qemu, "kvm", (watched,), facts={"kernel": facts.kernel, "kvm": facts.kvm})
+    return Ground(shop, qemu, "kvm", (watched,), facts={"kernel": facts.kernel, "kvm": facts.kvm}, made_of=shop.host.name)
 
 
 def _qemu_of(host: Host, path: str) -> QemuBinary:

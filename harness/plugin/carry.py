@@ -56,11 +56,11 @@ def _only(foretold: Iterable[str], came: Iterable[str], told: bool) -> tuple[str
 
 def forecast_for(trial: Trial) -> Forecast:
     """Ask both hosts of a case, once a session each, and say what will become of a guest of the case's level."""
-    known = trial.bench.surveyed
-    for ground in trial.settled():
-        if id(ground) not in known:
-            known[id(ground)] = ask(ground)
-    source, destination = (known[id(ground)] for ground in (trial.settled()[0], trial.settled()[-1]))
+    known, grounds = trial.bench.surveyed, trial.settled()
+    for ground in grounds:
+        if ground.made_of not in known:
+            known[ground.made_of] = ask(ground)
+    source, destination = (known[ground.made_of] for ground in (grounds[0], grounds[-1]))
     if trial.params["level"] not in source.levels:
         raise Unsupported(f"KVM of the source offers no vCPUs at {trial.params['level']}")
     return forecast(source, destination, trial.params["level"])

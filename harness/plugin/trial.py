@@ -64,8 +64,8 @@ class Bench:
     slots: Path
     out: Path
     accel: str = "tcg"
-    # What hosts said of themselves, by the identity of their grounds (carry.py).
-    surveyed: dict[int, HostFacts] = field(default_factory=dict)
+    # What hosts said of themselves, by what their grounds are made of (carry.py).
+    surveyed: dict[object, HostFacts] = field(default_factory=dict)
     # How many labs' vCPUs there are to each core of this computer, at least one.
     crowd: float = 1.0
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ _PARTS: Mapping[str, tuple[Field, ...]] = {"PMCR_EL0": (Field("N", 11, 5),), "CT
 
 @dataclass(frozen=True)
 class LevelFacts:
-    """New vCPUs of one level: features, registers by name, which other values these take, and the GIC's CPU interface."""
+    """New vCPUs of one kind: features, registers by name, which other values these take, and the GIC's CPU interface."""
 
     features: tuple[str, ...]
     registers: Mapping[str, int]
@@ -53,7 +54,8 @@ class HostFacts:
     page_size: int
     ipa_bits: int
     offered: Mapping[str, bool]
-    levels: Mapping[str, LevelFacts] = field(default_factory=dict)
+    # Of each level, vCPUs with all that the host offers, and then those that lack something that another host may not have.
+    levels: Mapping[str, Sequence[LevelFacts]] = field(default_factory=dict)
 
 
 def parts(name: str) -> tuple[Field, ...]:
@@ -72,7 +74,7 @@ def gather(machine: KvmMachine, levels: Iterable[str] = tuple(LEVELS)) -> HostFa
     samples, found = Samples(machine), {}
     for level in levels:
         try:
-            found[level] = _level(samples, level)
+            found[level] = tuple(_kind(samples, features) for features in _kinds(samples, level))
         except (Unsupported, VcpusRefused):
             continue
     return HostFacts(
@@ -80,12 +82,21 @@ def gather(machine: KvmMachine, levels: Iterable[str] = tuple(LEVELS)) -> HostFa
     )
 
 
-def _level(samples: Samples, level: str) -> LevelFacts:
-    sample = samples.at(level)
+def _kinds(samples: Samples, level: str) -> Iterator[tuple[str, ...]]:
+    """Yield sets of features of vCPUs, the whole first. A guest brings its own along, and there is no reason to lack a PMU."""
+    whole = samples.kind(level)
+    may_lack = [feature for feature in ("sve", "pauth") if feature in whole]
+    for count in range(len(may_lack) + 1):
+        for lacking in combinations(may_lack, count):
+            yield tuple(feature for feature in whole if feature not in lacking)
+
+
+def _kind(samples: Samples, features: tuple[str, ...]) -> LevelFacts:
+    sample = samples.of(features)
     held = sample.registers()
     takes = sample.takes({name: judged for name in held if (judged := parts(name))})
     interface = {name_of_gic("cpu", at): value for at, value in sample.gic()["cpus"][0].items()}
-    return LevelFacts(samples.kind(level), held, takes, interface)
+    return LevelFacts(features, held, takes, interface)
 
 
 def save(facts: HostFacts, path: Path) -> None:
@@ -109,13 +120,13 @@ def load(path: Path) -> HostFacts:
     if (version := data.pop("version", None)) != VERSION:
         raise UsageError(f"facts of version {version}, not {VERSION}", where=str(path), remedy=remedy)
     try:
-        levels = {name: _level_of(level) for name, level in data.pop("levels").items()}
+        levels = {name: tuple(map(_kind_of, kinds)) for name, kinds in data.pop("levels").items()}
         return HostFacts(**data, levels=levels)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise UsageError(f"facts of a host that are damaged ({error})", where=str(path), remedy=remedy) from error
 
 
-def _level_of(data: Mapping[str, Any]) -> LevelFacts:
+def _kind_of(data: Mapping[str, Any]) -> LevelFacts:
     takes = {
         name: {int(lsb): {int(value): int(held) for value, held in values.items()} for lsb, values in taken.items()}
         for name, taken in data["takes"].items()

@@ -50,13 +50,15 @@ class Forecast:
 
 def forecast(source: HostFacts, destination: HostFacts, level: str) -> Forecast:
     """Say what will become of a guest of a level that runs on the source. There has to be such a level on the source."""
-    here, there = source.levels[level], destination.levels.get(level)
+    here = source.levels[level][0]
+    alike = (kind for kind in destination.levels.get(level, ()) if {*kind.features} == {*here.features})
+    there = next(alike, None)
     missing = [name for name in here.features if not destination.offered.get(name)]
     hindered = [f"the destination offers no {name} for vCPUs" for name in missing]
     if destination.ipa_bits < IPA_BITS:
         hindered.append(f"the destination has {destination.ipa_bits} bits of guest physical addresses, not {IPA_BITS}")
     if there is None or hindered:
-        return Forecast(level, tuple(hindered) or (f"the destination has no vCPUs at {level}",))
+        return Forecast(level, tuple(hindered) or (f"the destination makes no vCPUs with {', '.join(here.features)}",))
     if lengths := _lengths(here, there):
         return Forecast(level, (lengths,))
     refused: dict[str, str] = {}

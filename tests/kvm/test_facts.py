@@ -18,7 +18,7 @@ def facts_of(standing_in: Standing, fault: str = "") -> HostFacts:
 
 
 def test_what_is_taken_and_what_is_held_is_found(standing_in: Standing) -> None:
-    level = facts_of(standing_in).levels["el1"]
+    (level,) = facts_of(standing_in).levels["el1"]
     register, low = HAFDBS
     own = level.registers[register] >> low & 15
     assert own
@@ -30,5 +30,5 @@ def test_what_is_taken_and_what_is_held_is_found(standing_in: Standing) -> None:
 def test_what_is_taken_and_not_held_will_change(standing_in: Standing) -> None:
     good, bad = facts_of(standing_in), facts_of(standing_in, "keeps no write")
     register, low = HAFDBS
-    assert bad.levels["el1"].takes[register][low][0] == bad.levels["el1"].registers[register] >> low & 15
+    assert bad.levels["el1"][0].takes[register][low][0] == bad.levels["el1"][0].registers[register] >> low & 15
     assert not forecast(good, good, "el1").fails

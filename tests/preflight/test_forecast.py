@@ -18,12 +18,12 @@ XNX, NV, PSCI = "ID_AA64MMFR1_EL1", "ID_AA64MMFR2_EL1", "KVM_PSCI_VERSION"
 REGISTERS = {XNX: 0x1000_0000, NV: 0, PSCI: 0x10003, "TPIDR_EL1": 0, "KVM_SVE_VLS": 0b1011}
 # XNX takes 0; NV takes 2 and holds 0.
 LEVEL = LevelFacts(("pmu",), REGISTERS, {XNX: {28: {0: 0}}, NV: {24: {2: 0}}}, {"ICC_CTLR_EL1": 0x400, "ICC_AP1R0_EL1": 0})
-HOST = HostFacts("there", "7.3", 62_500_000, 4096, 48, {"pmu": True, "sve": False}, {"el1": LEVEL})
+HOST = HostFacts("there", "7.3", 62_500_000, 4096, 48, {"pmu": True, "sve": False}, {"el1": (LEVEL,)})
 
 
 def host(level: LevelFacts = LEVEL, **registers: int | None) -> HostFacts:
     held = {name: value for name, value in {**level.registers, **registers}.items() if value is not None}
-    return replace(HOST, levels={"el1": replace(level, registers=held)})
+    return replace(HOST, levels={"el1": (replace(level, registers=held),)})
 
 
 def test_a_host_takes_its_own_guests() -> None:
@@ -58,6 +58,8 @@ def test_registers_decide(registers: dict[str, int | None], sentence: str) -> No
 def test_features_addresses_levels_and_the_gic_decide() -> None:
     with_sve = replace(LEVEL, features=("pmu", "sve"))
     assert forecast(host(with_sve), HOST, "el1").hindered == ("the destination offers no sve for vCPUs",)
+    poor = replace(HOST, offered={"pmu": True, "sve": True}, levels={"el1": (with_sve, LEVEL)})
+    assert not forecast(HOST, poor, "el1").fails  # a guest without SVE stays without, wherever it goes
     assert "36 bits" in forecast(HOST, replace(HOST, ipa_bits=36), "el1").sentence()
     assert forecast(HOST, replace(HOST, levels={}), "el1").fails
     narrow = replace(LEVEL, interface={"ICC_CTLR_EL1": 0x300})
@@ -119,7 +121,7 @@ def test_facts_come_back_from_their_file(tmp_path: Path) -> None:
         ('{"format": "other"}', "no facts of a host"),
         ('{"format": "armvirt-host-facts", "version": 9}', "version 9, not 1"),
         ('{"format": "armvirt-host-facts", "version": 1}', "damaged"),
-        ('{"format": "armvirt-host-facts", "version": 1, "levels": {"el1": {}}}', "damaged"),
+        ('{"format": "armvirt-host-facts", "version": 1, "levels": {"el1": [{}]}}', "damaged"),
     ],
 )
 def test_a_file_that_holds_none_is_refused(tmp_path: Path, text: str, says: str) -> None:
