@@ -33,6 +33,14 @@ class Answer:
     value: int | None
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What comes of a value that a part of a register takes: the value that it holds, and registers that there are no more."""
+
+    held: int
+    gone: tuple[str, ...] = ()
+
+
 class VcpusRefused(KernelFailure):
     """KVM_ARM_VCPU_INIT refuses a vCPU: its number, and errno."""
 
@@ -88,12 +96,18 @@ class Sample:
         writes = [(f"{(number := self._ids[name]):#x}", _bytes(number, value)) for name, value in pairs]
         return [Answer(number, _number(now)) for number, now in self._machine.execute("write", writes=writes, vcpu=vcpu)]
 
-    def takes(self, parts: Mapping[str, Sequence[Field]]) -> dict[str, dict[int, dict[int, int]]]:
-        """Return which other values parts of registers take: register -> lowest bit -> value -> value that is held then."""
+    def takes(self, parts: Mapping[str, Sequence[Field]]) -> dict[str, dict[int, dict[int, Taken]]]:
+        """Return which other values parts of registers take: register -> lowest bit -> value -> what comes of it."""
         asked = {f"{self._ids[name]:#x}": [(part.lsb, part.width) for part in each] for name, each in parts.items()}
         found = self._machine.execute("takes", registers=asked)
+
+        def came(held: int, gone: Sequence[str]) -> Taken:
+            return Taken(held, tuple(name_of(int(each, 16)) for each in gone))
+
         return {
-            name_of(int(register, 16)): {int(low): {int(had): now for had, now in held.items()} for low, held in taken.items()}
+            name_of(int(register, 16)): {
+                int(low): {int(value): came(*each) for value, each in values.items()} for low, values in taken.items()
+            }
             for register, taken in found.items()
         }
 

@@ -1308,12 +1308,14 @@ class Server:
             answers.append((number, value_of(kvm, vcpu, int(register, 16))))
         return answers
 
-    def do_takes(self, registers: Mapping[str, list[list[int]]]) -> dict[str, dict[int, dict[int, int]]]:
+    def do_takes(self, registers: Mapping[str, list[list[int]]]) -> dict[str, dict[int, dict[int, Any]]]:
         """Try, for each register of the sample, every other value of its parts (lowest bit, width), and return those taken.
 
-        Register -> lowest bit -> value -> value that the part has then. Each has its own value again afterwards.
+        Register -> lowest bit -> value -> value that the part has then, and the registers that are gone then. Each has its own
+        value again afterwards.
         """
         kvm, taken = self._asked().kvm, {}
+        there = set(kvm.registers(0))
         for name, parts in registers.items():
             register, found = int(name, 16), {}
             own = kvm.get(0, register)
@@ -1329,7 +1331,8 @@ class Server:
                         kvm.set(0, register, wanted)
                     except OSError:
                         continue
-                    held[value] = int.from_bytes(kvm.get(0, register), "little") >> low & mask
+                    gone = [f"{each:#x}" for each in sorted(there.difference(kvm.registers(0)))]
+                    held[value] = (int.from_bytes(kvm.get(0, register), "little") >> low & mask, gone)
                     kvm.set(0, register, own)
                 if held:
                     found[low] = held

@@ -20,7 +20,7 @@ from typing import Any
 from harness.errors import Unsupported, UsageError
 from harness.kvm.machine import KvmMachine
 from harness.kvm.registers import name_of_gic
-from harness.kvm.sample import LEVELS, Samples, VcpusRefused
+from harness.kvm.sample import LEVELS, Samples, Taken, VcpusRefused
 from harness.state.sysregs import Field, fields_of
 
 VERSION = 1
@@ -39,8 +39,8 @@ class LevelFacts:
 
     features: tuple[str, ...]
     registers: Mapping[str, int]
-    # Register -> lowest bit of a part of it -> value that is taken -> value that is held then.
-    takes: Mapping[str, Mapping[int, Mapping[int, int]]]
+    # Register -> lowest bit of a part of it -> value that is taken -> what comes of it.
+    takes: Mapping[str, Mapping[int, Mapping[int, Taken]]]
     interface: Mapping[str, int]
 
 
@@ -128,7 +128,10 @@ def load(path: Path) -> HostFacts:
 
 def _kind_of(data: Mapping[str, Any]) -> LevelFacts:
     takes = {
-        name: {int(lsb): {int(value): int(held) for value, held in values.items()} for lsb, values in taken.items()}
+        name: {
+            int(lsb): {int(value): Taken(came["held"], tuple(came["gone"])) for value, came in values.items()}
+            for lsb, values in taken.items()
+        }
         for name, taken in data["takes"].items()
     }
     return LevelFacts(tuple(data["features"]), dict(data["registers"]), takes, dict(data["interface"]))

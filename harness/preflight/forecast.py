@@ -63,12 +63,28 @@ def forecast(source: HostFacts, destination: HostFacts, level: str) -> Forecast:
         return Forecast(level, (lengths,))
     refused: dict[str, str] = {}
     changed: dict[str, str] = {}
+    gone = _gone(here, there)
     for name, value in here.registers.items():
-        _judge(name, value, there, refused, changed)
+        if name in gone:
+            refused[name] = f"{name} is hidden there from a guest with such ID registers"
+        else:
+            _judge(name, value, there, refused, changed)
     _judge_interface(here.interface, there.interface, refused)
     if source.counter_hz != destination.counter_hz:
         changed["CNTFRQ_EL0"] = f"CNTFRQ_EL0 {source.counter_hz} -> {destination.counter_hz}: the guest's time has another pace"
-    return Forecast(level, (), refused, changed, tuple(sorted(there.registers.keys() - here.registers.keys())))
+    return Forecast(level, (), refused, changed, tuple(sorted(there.registers.keys() - here.registers.keys() - gone)))
+
+
+def _gone(here: LevelFacts, there: LevelFacts) -> set[str]:
+    """Return the registers that the destination hides once it has taken the guest's ID registers, which are written first."""
+    return {
+        register
+        for name, taken in there.takes.items()
+        if name in here.registers
+        for part in parts(name)
+        if (came := taken.get(part.lsb, {}).get(part.of(here.registers[name])))
+        for register in came.gone
+    }
 
 
 def _judge(name: str, value: int, there: LevelFacts, refused: dict[str, str], changed: dict[str, str]) -> None:
@@ -88,7 +104,7 @@ def _judge(name: str, value: int, there: LevelFacts, refused: dict[str, str], ch
         if answer is None:
             refused[name] = f"{_words(name, own, value)}, which it does not take"
             return
-        held = part.put(answer, held)
+        held = part.put(answer.held, held)
     if parts(name) and any(part.of(held) != part.of(value) for part in parts(name)):
         changed[name] = _words(name, value, held)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
+from harness.kvm.sample import Taken
 from harness.plugin.carry import Outcome, disagreement
 from harness.preflight import facts
 from harness.preflight.facts import HostFacts, LevelFacts
@@ -16,8 +17,13 @@ from harness.preflight.survey import choice_of
 
 XNX, NV, PSCI = "ID_AA64MMFR1_EL1", "ID_AA64MMFR2_EL1", "KVM_PSCI_VERSION"
 REGISTERS = {XNX: 0x1000_0000, NV: 0, PSCI: 0x10003, "TPIDR_EL1": 0, "KVM_SVE_VLS": 0b1011}
-# XNX takes 0; NV takes 2 and holds 0.
-LEVEL = LevelFacts(("pmu",), REGISTERS, {XNX: {28: {0: 0}}, NV: {24: {2: 0}}}, {"ICC_CTLR_EL1": 0x400, "ICC_AP1R0_EL1": 0})
+# XNX takes 0, which hides TPIDR_EL1; NV takes 2 and holds 0.
+LEVEL = LevelFacts(
+    ("pmu",),
+    REGISTERS,
+    {XNX: {28: {0: Taken(0, ("TPIDR_EL1",))}}, NV: {24: {2: Taken(0)}}},
+    {"ICC_CTLR_EL1": 0x400, "ICC_AP1R0_EL1": 0},
+)
 HOST = HostFacts("there", "7.3", 62_500_000, 4096, 48, {"pmu": True, "sve": False}, {"el1": (LEVEL,)})
 
 
@@ -34,7 +40,8 @@ def test_a_host_takes_its_own_guests() -> None:
 @pytest.mark.parametrize(
     ("registers", "sentence"),
     [
-        ({XNX: 0}, "will succeed"),
+        ({XNX: 0}, "will fail: TPIDR_EL1 is hidden there from a guest with such ID registers"),
+        ({XNX: 0, "TPIDR_EL1": None}, "will succeed"),
         ({XNX: 0x2000_0000}, "will fail: ID_AA64MMFR1_EL1.XNX 0x1 -> 0x2, which it does not take"),
         ({NV: 2 << 24}, "will succeed and change ID_AA64MMFR2_EL1.NV 0x2 -> 0x0"),
         ({PSCI: 0x10001}, "will fail: KVM_PSCI_VERSION 0x10003 -> 0x10001, which it does not take"),
