@@ -24,6 +24,8 @@ class Outcome:
     refused: frozenset[str] = frozenset()
     changed: frozenset[str] = frozenset()
     lacking: frozenset[str] = frozenset()
+    # How many were there to be judged.
+    registers: int = 0
 
     @property
     def failed(self) -> bool:
@@ -78,7 +80,7 @@ def carry(trial: Trial, guest: Guest) -> Outcome:
     try:
         restored.restore(saved.at(restored))
     except RegistersRefused as error:
-        outcome = Outcome(refused=frozenset(_bare(each.name) for each in error.refused))
+        outcome = Outcome(refused=frozenset(_bare(each.name) for each in error.refused), registers=len(before.registers))
     except (KernelFailure, Unsupported) as error:
         outcome = Outcome(hindered=error.what)
     else:
@@ -90,7 +92,7 @@ def carry(trial: Trial, guest: Guest) -> Outcome:
         restored.cont()
         guest.follow([machine, restored])
         guest.go()
-        return Outcome(changed=frozenset(changed), lacking=frozenset(new))
+        return Outcome(changed=frozenset(changed), lacking=frozenset(new), registers=len(both))
     machine.cont()
     guest.go()
     return outcome

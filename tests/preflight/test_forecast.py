@@ -106,7 +106,7 @@ def test_a_forecast_that_does_not_come_true_is_told(foretold: Forecast, came: Ou
         (Forecast("el1", hindered=("no sve",)), Outcome(hindered="no VM")),
         (
             Forecast("el1", changed={NV: "", "CNTFRQ_EL0": ""}, lacking=(XNX,)),
-            Outcome("", frozenset(), *map(frozenset, ({NV}, {XNX}))),
+            Outcome(changed=frozenset({NV}), lacking=frozenset({XNX})),
         ),
     ],
 )
