@@ -7,11 +7,11 @@ KVM_ARM_GET_REG_WRITABLE_MASKS) and arm/vcpu-features.rst. One that is broken is
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import NoEvidence, StateDiffers, Suspect
+from harness.kvm.registers import is_feature
 from harness.kvm.sample import Answer, Sample
 from harness.state import sysregs
 from harness.state.diff import compare
@@ -123,7 +123,7 @@ def masks_are_true(sample: Sample) -> int:
     wrong = [f"{name} is announced as writable and does not exist" for name, mask in masks.items() if mask and name not in held]
     tried = 0
     for name, mask in masks.items():
-        if name in held and _is_feature(name):
+        if name in held and is_feature(name):
             wrong += _fixed(sample, name, held[name], mask)
             wrong += _open(sample, name, held[name], mask)
             tried += 64
@@ -132,13 +132,13 @@ def masks_are_true(sample: Sample) -> int:
     return tried
 
 
-def _is_feature(name: str) -> bool:
-    """Say whether a register of the masks' range is one of features; MPIDR_EL1 is not, but lies there (is_feature_id_reg)."""
-    return re.match(r"ID_|MVFR|CTR_EL0|S3_0_C0_", name) is not None or name in ("MIDR_EL1", "REVIDR_EL1", "AIDR_EL1")
+def tolerated(register: str, field: str) -> bool:
+    """Say whether some kernel takes a value of a field without holding it."""
+    return any((each.register, each.field) == (register, field) for each in TOLERATED)
 
 
 def _tolerated(name: str, part: Field) -> bool:
-    return any((each.register, each.field) == (name, part.name) for each in TOLERATED)
+    return tolerated(name, part.name)
 
 
 def _fixed(sample: Sample, name: str, value: int, mask: int) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.errors import KernelFailure, Unsupported
 from harness.kvm.machine import KvmMachine
-from harness.state import sysregs
+from harness.kvm.registers import masks_of
 from harness.state.kvm_ids import name_of
 from harness.state.sysregs import Field
 
@@ -113,8 +113,7 @@ class Sample:
 
     def masks(self) -> dict[str, int]:
         """Return the writable bits of each feature ID register by name, as the kernel announces them (api.rst, 4.139)."""
-        words: Sequence[int] = self._machine.execute("masks")
-        return {sysregs.name_of(3, (0, 1, 3)[n >> 6], 0, n >> 3 & 7, n & 7): mask for n, mask in enumerate(words)}
+        return masks_of(self._machine.execute("masks"))
 
     def gic(self) -> Any:
         """Return the GIC's registers, as `vmm.Gic.state`."""

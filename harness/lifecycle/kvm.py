@@ -55,7 +55,7 @@ def _through_file(passage: KvmPassage, machine: KvmMachine, name: str) -> KvmMac
     saved, before = passage.save(machine, name)
     machine.dismiss()
     restored = passage.twin()
-    restored.restore(saved.at(restored))
+    restored.restore(saved.at(restored), first_entry=passage.first_entry)
     passage.compare(before, passage.look(restored))
     restored.cont()
     return restored

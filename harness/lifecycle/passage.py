@@ -134,6 +134,9 @@ class KvmPassage(Way[KvmMachine]):
     under_kvm = FROM_KVM
     between = ()
 
+    # Whether a restored vCPU is entered once before it is where it was saved (vmm.Vm.restore).
+    first_entry: bool = True
+
     def save(self, machine: KvmMachine, name: str) -> tuple[Saved, State]:
         """Write a stopped machine's state to a file of its host; return what was written too. Raises KernelFailure."""
         saved = Saved(machine, name)

@@ -147,6 +147,7 @@ class Trial:
             vcpus=int(str(given["vcpus"])),
             el2=level != "el1",
             e2h0=level == "nvhe",
+            by_offset=self.lifecycle.by_offset,
             accel=source.accel,
             console=console,
             machine=_machine_type(self._grounds),
@@ -176,17 +177,22 @@ class Trial:
         self.machines.append(machine)
         return Samples(self._open.enter_context(machine))
 
-    def put_through(self, guest: Guest, *, compare_streams: bool = False, rewrites: Sequence[Rule] = ()) -> None:
+    def put_through(
+        self, guest: Guest, *, compare_streams: bool = False, rewrites: Sequence[Rule] = (), first_entry: bool = True
+    ) -> None:
         """Lead the guest through this case's lifecycle, compare what was seen on both sides, and tell the guest to go on.
 
         `compare_streams`: where a stream is written, save the restored machine once more and compare the two streams, which
         show what the gdb stub does not, the GIC above all. It costs another save and two decodings. `rewrites`: what this guest
-        changes by itself while it runs, for a lifecycle that lets it run between two looks.
+        changes by itself while it runs, for a lifecycle that lets it run between two looks. `first_entry`: as `vmm.Vm.restore`,
+        for a lifecycle through /dev/kvm.
 
         The guest is told in any case, so that it can witness what became of it; the comparison's failure is raised by
         `conclude`, after the guest has had its say. Raises QemuFailure, Blocked, Unsupported, DeadlineExpired.
         """
         passage = self.lifecycle.by(self.start, compare_streams)
+        if isinstance(passage, KvmPassage):
+            passage.first_entry = first_entry
         self.passages.append(passage)
         subject = self.source.hypervisor or guest.machine
         try:
@@ -225,6 +231,20 @@ class Trial:
         pairs = [pair for passage in self.passages for pair in passage.pairs]
         return [state for pair in pairs for state in (pair.before, pair.after) if state.view == view]
 
+    def stayed_calm(self) -> None:
+        """Say that no vCPU left its guest much more often than one that waits does, as far as machines tell.
+
+        Raises TimerFailure.
+        """
+        if words := self.storm_words():
+            raise TimerFailure(words.removeprefix("; "), suspect=Suspect.KERNEL_L0)
+
+    def storm_words(self) -> str:
+        """Return which machine's vCPU left its guest that often: `; a storm of exits: source: vCPU 0 left ...`."""
+        accounts = ((machine.side, machine.account()) for machine in self.machines if isinstance(machine, KvmMachine))
+        told = [f"{side}: {words}" for side, account in accounts if account and (words := account.storm())]
+        return f"; a storm of exits: {'; '.join(told)}" if told else ""
+
     def count(self, *, registers: int = 0, interrupts: int = 0) -> None:
         """Add to the evidence that the verdict rests on."""
         self.registers += registers
@@ -250,7 +270,7 @@ class Trial:
                 self._check_hosts()
                 self.blame(error)
                 # What differs belongs to the sentence: whoever excuses the failure has to excuse it too.
-                error.what += self.difference_words()
+                error.what += self.difference_words() + self.storm_words()
             raise
         self.conclude()
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import NoEvidence, UsageError
+from harness.kvm.audit import tolerated
 from harness.report.seen import Seen, open_file
 from harness.state import sysregs
 from harness.state.diff import Comparison, Difference, compare, cross_check
-from harness.state.model import State, Value
+from harness.state.model import Origin, State, Value
 from harness.state.ram import Block
 from harness.state.rules import FROM_KVM, RULES, Rule
 
@@ -113,7 +114,7 @@ def words_of(outcome: Outcome) -> Iterator[str]:
     """Yield the lines of `harness diff`."""
     both, before_only, after_only, allowed = _sorted(outcome.comparison)
     for difference in both:
-        yield _sentence(difference)
+        yield f"{_sentence(difference)}{_refusal(difference, outcome.after.state.origin)}"
     for pages in outcome.memory:
         if pages.differ:
             many = "1 page differs" if pages.differ == 1 else f"{pages.differ} pages differ"
@@ -153,6 +154,20 @@ def _sentence(difference: Difference) -> str:
         return f"{difference.name} {_text(difference.before)} -> {_text(difference.after)}"
     words = difference.meaning()
     return f"{difference.sentence()} ({words})" if words else difference.sentence()
+
+
+def _refusal(difference: Difference, there: Origin) -> str:
+    """Return whether the second's kernel says that it will not take what the first has: where that is known, and is so."""
+    register = difference.name.partition("/")[2]
+    masks = {each.name: (each.before ^ each.after) for each in difference.fields}
+    spans = {each.name: each for each in (*sysregs.fields_of(register),)}
+    fixed = [name for name, bits in masks.items() if name in spans and there.fixed(difference.name, bits << spans[name].lsb)]
+    if not fixed:
+        return ""
+    which = "" if len(fixed) == len(difference.fields) else f"{', '.join(fixed)} "
+    # There are fields whose older values a kernel takes, and goes on with its own.
+    so = "" if any(tolerated(register, name) for name in fixed) else ", so KVM_SET_ONE_REG refuses it"
+    return f"; {which}not writable on {there.release}{so}"
 
 
 def _text(value: bytes) -> str:

@@ -88,3 +88,4 @@ def test_each_interrupt_comes_once_and_in_time(
     timers.hear_out(guest)
     counts(interrupts=timers.judge(guest, interrupted=trial.lifecycle.interrupts), registers=timers.compared(guest))
     guest.finish()
+    trial.stayed_calm()

@@ -44,7 +44,7 @@ def standing_in(workshop: Workshop, tmp_path: Path) -> Iterator[Callable[..., Ma
 
     with ExitStack() as opened:
 
-        def standing_in(fault: str = "", life: int = 60) -> Make:
+        def standing_in(fault: str = "", life: int = 60, *, by_offset: bool = False) -> Make:
             program = tmp_path / f"standin_{abs(hash(fault))}.py"
             here = Path(__file__).parent
             program.write_text(PROGRAM.format(tests=str(here), harness=str(Path(vmm.__file__).parent), fault=fault))
@@ -52,7 +52,8 @@ def standing_in(workshop: Workshop, tmp_path: Path) -> Iterator[Callable[..., Ma
 
             def make(side: str, start: Start) -> KvmMachine:
                 nothing = QemuBinary((), {}, (0, 0, 0), "", "")
-                return opened.enter_context(kind(MachineSpec(payload), nothing, workshop, Timeline(), side=side, start=start))
+                spec = MachineSpec(payload, by_offset=by_offset)
+                return opened.enter_context(kind(spec, nothing, workshop, Timeline(), side=side, start=start))
 
             return make
 
