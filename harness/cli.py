@@ -257,11 +257,14 @@ def show(file: Path, pattern: str, *, as_json: bool, kernel_tree: Path | None) -
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="As data: every difference, with the rule that judges it.")
+@click.option("--side", type=click.Choice(["before", "after"]), help="Of a bundle, only what was seen on this side.")
 @_kernel_tree
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
 @click.argument("second", metavar="[B]", required=False, type=click.Path(path_type=Path))
-def diff(first: Path, second: Path | None, *, as_json: bool, kernel_tree: Path | None) -> None:
-    """Say how B differs from A: two streams, two saved states, two bundles; one bundle alone: its two sides.
+def diff(first: Path, second: Path | None, *, as_json: bool, side: str | None, kernel_tree: Path | None) -> None:
+    """Say how B differs from A: each a stream, a saved state, a saved machine or a bundle; one bundle alone: its two sides.
+
+    Of two views (gdb stub, stream, KVM, guest), what both show is compared; of a bundle and a file, its states of the file's view.
 
     What must have survived and did not comes first, then what only one side has, then what a rule allows, and why. Exit status
     0 where everything that must survive did, 1 where something did not, 2 where that cannot be told.
@@ -269,6 +272,7 @@ def diff(first: Path, second: Path | None, *, as_json: bool, kernel_tree: Path |
     \b
     Examples: harness diff source.stream destination.stream
               harness diff out/bundles/CASE
+              harness diff --side after out/bundles/CASE saved.json
     """
     import json
 
@@ -276,7 +280,7 @@ def diff(first: Path, second: Path | None, *, as_json: bool, kernel_tree: Path |
     from harness.state import kernel_tree as trees
 
     with trees.used(kernel_tree):
-        outcomes = look.diff(first, second)
+        outcomes = look.diff(first, second, side or "")
     if as_json:
         click.echo(json.dumps([look.outcome_data(outcome) for outcome in outcomes], indent=1))
     for outcome in () if as_json else outcomes:

@@ -172,6 +172,8 @@ def _saved_machine(path: Path, name: str) -> Seen:
             raise ValueError("more tags than there is memory")
         pages = _extents(saved["extents"], memory[:filled], size)
         facts = {"features": ", ".join(config["features"]), "vCPUs": str(config["vcpus"]), "arguments": str(config["append"])}
+        if config.get("by_offset"):
+            facts["counters"] = "by an offset of the VM"
         facts = {fact: text.encode("ascii", "backslashreplace").decode() for fact, text in facts.items()}
         made = {f"configuration/{fact}": text.encode() for fact, text in facts.items()}
         seen = state_of(saved)
