@@ -264,7 +264,7 @@ def show(file: Path, pattern: str, *, as_json: bool, kernel_tree: Path | None) -
 def diff(first: Path, second: Path | None, *, as_json: bool, side: str | None, kernel_tree: Path | None) -> None:
     """Say how B differs from A: each a stream, a saved state, a saved machine or a bundle; one bundle alone: its two sides.
 
-    Of two views (gdb stub, stream, KVM, guest), what both show is compared; of a bundle and a file, its states of the file's view.
+    Of two views (gdb stub, stream, KVM), what both show is compared; of a bundle and a file, its states of the file's view.
 
     What must have survived and did not comes first, then what only one side has, then what a rule allows, and why. Exit status
     0 where everything that must survive did, 1 where something did not, 2 where that cannot be told.

@@ -33,10 +33,9 @@ def name_of_gic(part: str, register: str) -> str:
     match kind:
         case "distributor":
             return _row("GICD", _DISTRIBUTOR, at)
-        case "redistributor" if at >= 0x10080:  # the frame of SGIs and PPIs, as the distributor is for SPIs
-            return _row("GICR", {}, at - 0x10000)
         case "redistributor":
-            return _REDISTRIBUTOR.get(at) or f"GICR+{at:#x}"
+            # From 0x10000 on it is the frame of SGIs and PPIs, as the distributor is for SPIs.
+            return _row("GICR", {}, at - 0x10000) if at >= 0x10080 else _REDISTRIBUTOR.get(at) or f"GICR+{at:#x}"
         case "cpu":
             return sysregs.name_of(at >> 14, at >> 11 & 7, at >> 7 & 15, at >> 3 & 15, at & 7)
         case "its":

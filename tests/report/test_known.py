@@ -180,7 +180,14 @@ REAL = {
         ),
         ("TCR2_EL1", "TCR2_EL1, TCR_EL1"),
     ),
-    "kvm-list-max": (
+    "kvm-list-max-7.3-6.12": (
+        (
+            "registers: register-list at EL1 through kvm-migrate in the lab trixie-backports max,lpa2=off: only 7.3.4, the source, "
+            "has KVM_VENDOR_HYP_BMAP_2, PMMIR_EL1, SCTLR2_EL1; suspect kernel (L0)"
+        ),
+        ("PMMIR_EL1, ", ""),
+    ),
+    "kvm-list-max-6.12-7.3": (
         (
             "registers: register-list at EL1 through kvm-migrate in the lab trixie max,lpa2=off: only 7.3.4, the destination, has "
             "KVM_VENDOR_HYP_BMAP_2, PMMIR_EL1, SCTLR2_EL1; suspect kernel (L0)"
