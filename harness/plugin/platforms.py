@@ -138,7 +138,8 @@ def _sides(option: Option, params: Mapping[str, Any]) -> list[Choice]:
         params.get("lab_qemu"),
         params.get("hypervisor"),
         "" if params.get("sets") == "pauth" else None,
-        option("--hosts"),
+        lab_mte=params.get("memory") == "tagged",
+        hosts=option("--hosts"),
     )
     said = {
         "qemu": option("--dst-qemu"),

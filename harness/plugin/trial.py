@@ -150,6 +150,7 @@ class Trial:
             el2=level != "el1",
             e2h0=level == "nvhe",
             by_offset=self.lifecycle.by_offset,
+            mte=self.params.get("memory") == "tagged",
             accel=source.accel,
             console=console,
             machine=_machine_type(self._grounds),

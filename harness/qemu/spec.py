@@ -49,6 +49,8 @@ class MachineSpec:
     # Under KVM, a guest at EL2 whose HCR_EL2.E2H is 0 for good (KVM_ARM_VCPU_HAS_EL2_E2H0). QEMU has no switch for it; most of
     # its own CPUs let the guest choose.
     e2h0: bool = False
+    # Memory with allocation tags: mte=on (hw/arm/virt.c).
+    mte: bool = False
     # Under KVM, counters that are set by KVM_ARM_SET_COUNTER_OFFSET, which QEMU does not use, and not by their registers.
     by_offset: bool = False
     accel: str = "tcg"
@@ -93,6 +95,8 @@ def arguments(spec: MachineSpec, wiring: Wiring) -> list[str]:
     options = [spec.machine, f"gic-version={spec.gic_version}"]
     if spec.el2:
         options.append("virtualization=on")
+    if spec.mte:
+        options.append("mte=on")
     if spec.memory_file:
         options.append("memory-backend=ram")
     # fmt: off

@@ -62,7 +62,7 @@ EL2_TIMERS_THROUGH_EVERYTHING = [
 
 INSTANTS = ("armed", "armed-far", "expired-masked", "pending", "active", "disabled", "periodic")
 
-# Each timer of each level in each instant, through what saves and restores by /dev/kvm itself, and what reads and writes in place.
+# Each timer of each level in each instant, through a save and restore by /dev/kvm itself, and a rewrite in place.
 THROUGH_KVM = [
     {"timer": timer, "instant": instant, "level": level, "lifecycle": lifecycle, "by": "cval", "vcpus": 1, "cpu": "max"}
     | {"offset": "none" if level == "nvhe" else "far"}
