@@ -783,6 +783,13 @@ def bits_of(features: Sequence[str], *, off: bool) -> int:
     return bits
 
 
+def must_offer(kvm: Kvm, feature: str) -> None:
+    """Raise Trouble where the host does not have a feature."""
+    capability = FEATURES[feature][1]
+    if kvm.extension(capability) <= 0:
+        raise Trouble(f"KVM here does not offer {feature} for vCPUs (capability {capability})", unsupported=True)
+
+
 def settle(kvm: Kvm, vcpu: int, features: Sequence[str], vls: bytes | None = None) -> None:
     """Do what has to be done between a vCPU's creation and the first look; `vls`: the vector lengths that it has."""
     if "sve" in features:
@@ -1345,8 +1352,8 @@ class Server:
         features = []
         for feature, (_, capability) in FEATURES.items():
             offered = kvm.extension(capability) > 0
-            if asked.get(feature) and not offered:
-                raise Trouble(f"KVM here does not offer {feature} for vCPUs (capability {capability})", unsupported=True)
+            if asked.get(feature):
+                must_offer(kvm, feature)
             if asked.get(feature, offered and feature not in options.get("without", ())):
                 features.append(feature)
         config: dict[str, Any] = {"features": features, "append": append, "vcpus": vcpus, "memory_mib": memory_mib}
@@ -1365,7 +1372,10 @@ class Server:
         config = saved["config"]
         wanted = {**dict.fromkeys(config["features"], True), **kinds}
         config["features"] = [feature for feature in FEATURES if wanted.get(feature)]
-        vm = self._replace(Vm(self._kvm(), config, self.tell))
+        kvm = self._kvm()
+        if "mte" in config["features"]:  # of other features KVM_ARM_VCPU_INIT tells
+            must_offer(kvm, "mte")
+        vm = self._replace(Vm(kvm, config, self.tell))
         made = time.monotonic()
         counters = vm.restore(saved, memory, first_entry=first_entry)
         figures = {"ms": _ms(began), "create_ms": 1000 * (made - read), "registers_ms": _ms(made)}

@@ -138,7 +138,7 @@ def _sides(option: Option, params: Mapping[str, Any]) -> list[Choice]:
         params.get("lab_qemu"),
         params.get("hypervisor"),
         "" if params.get("sets") == "pauth" else None,
-        lab_mte=params.get("memory") == "tagged",
+        lab_memory=params.get("memory"),
         hosts=option("--hosts"),
     )
     said = {

@@ -13,9 +13,7 @@ from harness.plugin.matrix import Matrix, Params
 from harness.plugin.trial import Trial
 
 # A lab whose memory has tags is another one; of ours only `max` has them. KVM shows them to no guest at EL2.
-MATRIX = Matrix(
-    {"lifecycle": tuple(LIFECYCLES), "memory": ("tagged",), "level": ("el1",), "vcpus": (1, 2), "cpu": ("max",)}
-)
+MATRIX = Matrix({"lifecycle": tuple(LIFECYCLES), "memory": ("tagged",), "level": ("el1",), "vcpus": (1, 2), "cpu": ("max",)})
 
 
 @pytest.mark.matrix(MATRIX)

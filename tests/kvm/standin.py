@@ -34,18 +34,29 @@ class StandIn:
         self.offset, self.offset_is_fixed = time.monotonic_ns(), False
         self.attributes: dict[tuple[int, int, int], int] = {}
         self.devices = self.exits = 0
+        self.tagged: dict[int, bytes] = {}
         self.hurried = self.uart = self.ran = False
         self.armed = False
         self.changed = threading.Condition()
 
     # -- what a host is
 
-    def extension(self, _: int) -> int:
-        return 0
+    def extension(self, capability: int) -> int:
+        return int(capability == vmm.FEATURES["mte"][1] and "tags" in self.fault)
+
+    def enable(self, capability: int) -> None: ...
 
     def create_vm(self) -> None: ...
     def map_ram(self, ram: object) -> None: ...
     def create_vcpu(self, number: int) -> None: ...
+    def tags(self, at: int, size: int) -> bytes:
+        first = bytes(size // vmm.GRANULE) if self.fault != "has tags" else b"\x03" * (size // vmm.GRANULE)
+        return self.tagged.get(at, first)
+
+    def set_tags(self, at: int, tags: bytes) -> None:
+        if self.fault == "takes tags":
+            self.tagged[at] = tags
+
     def set_counter_offset(self, offset: int) -> None:
         self.offset = offset - 1_000_000_000_000 if self.fault == "sets another offset" else offset
         self.offset_is_fixed = True

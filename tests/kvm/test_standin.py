@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import Failure, HostFailure, KernelFailure, TimerFailure
+from harness.errors import Failure, HostFailure, KernelFailure, TimerFailure, Unsupported
 from harness.guest import timers
 from harness.guest.payload import Guest
 from harness.kvm.machine import KvmMachine, RegistersRefused
@@ -77,6 +77,21 @@ def test_everything_that_is_refused_is_listed(standing_in: Callable[..., Make]) 
 def test_a_register_that_is_taken_but_not_kept_differs(standing_in: Callable[..., Make]) -> None:
     _, comparison = played(standing_in(), "kvm-restore", standing_in("loses x5"))
     assert [difference.name for difference in comparison.failures] == ["cpu0/X5"]
+
+
+def test_tags_of_memory_are_carried(standing_in: Callable[..., Make]) -> None:
+    _, comparison = played(standing_in("has tags"), "kvm-restore", standing_in("takes tags"))
+    assert comparison.same, comparison.sentence()
+
+
+def test_tags_that_are_not_taken_differ(standing_in: Callable[..., Make]) -> None:
+    _, comparison = played(standing_in("has tags"), "kvm-restore", standing_in("loses tags"))
+    assert [difference.name for difference in comparison.failures] == ["memory/tags/crc32"]
+
+
+def test_a_host_without_tags_refuses_a_guest_with_them(standing_in: Callable[..., Make]) -> None:
+    with pytest.raises(Unsupported, match=r"KVM here does not offer mte for vCPUs \(capability 205\)"):
+        played(standing_in("has tags"), "kvm-restore", standing_in())
 
 
 def test_a_guest_that_touches_nothing_ends_with_its_reason(standing_in: Callable[..., Make]) -> None:
