@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -332,6 +333,70 @@ def preflight(
     for each in () if as_json else forecasts:
         click.echo(f"{each.level}: {each.sentence()}")
     sys.exit(any(each.fails for each in forecasts))
+
+
+@main.command()
+@click.option("--host", default="lab", metavar="HOST", help="lab, lab:CPU, lab:CPU@KERNEL, kvm or ssh:NAME (default: lab).")
+@click.option("--to", metavar="HOST", help="Carry it there (lifecycle kvm-migrate).")
+@click.option("--level", type=click.Choice(["el1", "vhe", "nvhe"]), default="el1", help="At which the guest is entered.")
+@click.option("--vcpus", type=click.IntRange(1, 15), metavar="N", help="As vcpus=N.")
+@click.option("--lifecycle", metavar="NAME", help="What happens to it at its `now` (default: kvm-restore).")
+@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Save it at its `now` to this file, and end it.")
+@click.option("--restore", "saved", type=click.Path(path_type=Path, dir_okay=False), help="Go on with what --save saved.")
+@click.option("--hosts", metavar="FILE", help="The inventory of real hosts.")
+@click.argument("guest", required=False)
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
+def kvm(
+    guest: str | None,
+    arguments: tuple[str, ...],
+    *,
+    host: str,
+    to: str | None,
+    vcpus: int | None,
+    saved: Path | None,
+    hosts: str | None,
+    **rest: Any,
+) -> None:
+    """Run a payload of guests/ through /dev/kvm with no VMM of the user's between: save, restore, compare, go on.
+
+    Nested guests too, which QEMU does not save. Its lines come out, and what is done to it. Every register that KVM refuses is
+    named, with what it has, what it should have, and whether the kernel says that it cannot be written. Exit status 0 where the
+    guest goes on as it was and its own checks hold, 1 where not, 2 where it cannot be done as you said.
+
+    \b
+    Examples: harness kvm nested --level vhe
+              harness kvm timers timer=cntp --to lab:neoverse-v1
+              harness kvm registers --host ssh:old --save state
+              harness kvm --restore state --host ssh:new
+    """
+    from contextlib import ExitStack
+
+    from harness.assets import guests
+    from harness.assets.progress import PlainProgress
+    from harness.guest.session import arguments_of
+    from harness.host.local import LocalHost
+    from harness.host.signals import ended_by_signals
+    from harness.lab import ground
+    from harness.lifecycle import session
+    from harness.preflight.survey import choice_of
+    from harness.qemu.gdb import TargetCache
+    from harness.qemu.hub import Hub
+    from harness.qemu.machine import Workshop
+
+    if saved is None:
+        if guest is None:
+            raise click.UsageError("name a payload, or a saved machine with --restore")
+        order = session.order(guests.path(guest), arguments_of(arguments, vcpus), to=to, **rest)
+    elif guest or to or rest["save"] or rest["lifecycle"]:
+        raise click.UsageError("--restore goes with --host alone: the file has all else")
+    choices = [choice_of(word, hosts) for word in (host, to) if word]
+    for choice in choices:
+        choice.check()
+    with ended_by_signals(), LocalHost() as desk, Hub() as hub, ExitStack() as opening:
+        shop = Workshop(desk, desk, hub, TargetCache())
+        grounds = [ground.make(choice, opening, shop, PlainProgress(to_stderr=True)) for choice in choices]
+        status = session.restore(saved, grounds[0]) if saved else session.run(order, grounds)
+    sys.exit(status)
 
 
 if __name__ == "__main__":
