@@ -389,6 +389,8 @@ def kvm(
         order = session.order(guests.path(guest), arguments_of(arguments, vcpus), to=to, **rest)
     elif guest or to or rest["save"] or rest["lifecycle"]:
         raise click.UsageError("--restore goes with --host alone: the file has all else")
+    else:
+        session.config_of(saved)
     choices = [choice_of(word, hosts) for word in (host, to) if word]
     for choice in choices:
         choice.check()

@@ -115,12 +115,21 @@ def run(order: Order, grounds: Sequence[Ground]) -> int:
     return _outcome(play, machines)
 
 
+def config_of(path: Path) -> dict[str, Any]:
+    """Return what a saved machine is. Raises UsageError where the file holds none."""
+    try:
+        return dict(vmm.read_saved(str(path))[0]["config"])
+    except vmm.Trouble as error:
+        words = str(error).removeprefix(f"{path}: ")
+        raise UsageError(words, where=str(path), remedy="make one with `harness kvm --save`") from None
+
+
 def restore(path: Path, ground: Ground) -> int:
     """Restore a machine from a file on a ground and let it go on to its end; return as `run`.
 
     Every register that KVM refuses is named. Raises UsageError, HostFailure.
     """
-    config = _config(path)
+    config = config_of(path)
     machines: list[KvmMachine] = []
 
     def play() -> None:
@@ -155,15 +164,6 @@ def _compare(passage: KvmPassage) -> None:
         if not comparison.same:
             raise StateDiffers(f"{len(comparison.failures)} of {comparison.compared} values that must survive did not")
         _say(comparison.sentence())
-
-
-def _config(path: Path) -> dict[str, Any]:
-    try:
-        return dict(vmm.read_saved(str(path))[0]["config"])
-    except vmm.Trouble as error:
-        raise UsageError(
-            str(error).removeprefix(f"{path}: "), where=str(path), remedy="make one with `harness kvm --save`"
-        ) from None
 
 
 def _outcome(play: Callable[[], None], machines: Sequence[KvmMachine]) -> int:
