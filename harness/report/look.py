@@ -20,6 +20,7 @@ from harness.state.diff import Comparison, Difference, compare, cross_check
 from harness.state.model import Origin, State, Value
 from harness.state.ram import Block
 from harness.state.rules import FROM_KVM, RULES, Rule
+from harness.state.views import unredirected
 
 SAME, DIFFERS, NOT_COMPARED = 0, 1, 2
 _TEXTS = ("configuration/",)
@@ -111,8 +112,12 @@ def compared(before: Seen, after: Seen) -> Outcome:
     rules: Sequence[Rule] = (*FROM_KVM, *RULES) if _from_kvm(before.state) and _from_kvm(after.state) else RULES
     stopped = tuple(f"{seen.path}: {seen.stopped}" for seen in (before, after) if seen.stopped)
     # Of one that stopped, what was not read is not missing; nor what another view does not show.
-    partial = stopped or before.state.view != after.state.view
-    comparison = (cross_check if partial else compare)(before.state, after.state, rules)
+    crossed = before.state.view != after.state.view
+    partial = stopped or crossed
+    ours, theirs = (
+        unredirected(each.state) if crossed and each.state.view == "gdb" else each.state for each in (before, after)
+    )
+    comparison = (cross_check if partial else compare)(ours, theirs, rules)
     return Outcome(before, after, comparison, tuple(_memory(before, after)), stopped)
 
 
