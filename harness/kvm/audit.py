@@ -7,6 +7,7 @@ KVM_ARM_GET_REG_WRITABLE_MASKS) and arm/vcpu-features.rst. One that is broken is
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -181,6 +182,37 @@ def _tries(sample: Sample, name: str, value: int, others: Sequence[int]) -> Iter
     """Write other values to a register that has `value`, and this again after each; yield both answers."""
     answers = iter(sample.write([(name, each) for other in others for each in (other, value)]))
     yield from zip(answers, answers, strict=True)
+
+
+# What a payload can do without; others decide on the memory, levels and devices that it is made for.
+_DISPENSABLE = re.compile(r"ID_AA64(ISAR[0-2]|MMFR[12])_EL1")
+
+
+def lowered(sample: Sample) -> dict[str, int]:
+    """Return registers with each writable field at a lower value that it takes: what a guest then has to read.
+
+    Of instructions and of memory management. Raises StateDiffers where the fields are taken one by one and not together,
+    NoEvidence where there is none.
+    """
+    held, masks = sample.registers(), sample.masks()
+    found: dict[str, int] = {}
+    for name in (name for name in held if _DISPENSABLE.fullmatch(name)):
+        value = held[name]
+        for part in _fields(name, masks.get(name, 0)):
+            others = [part.put(lower, held[name]) for lower in range(part.of(held[name]) - 1, -1, -1)]
+            taken = zip(others, _tries(sample, name, held[name], others), strict=True)
+            lower = next((part.of(other) for other, (answer, _) in taken if answer.value == other and not answer.errno), None)
+            if lower is not None:
+                value = part.put(lower, value)
+        if value != held[name]:
+            found[name] = value
+    if not found:
+        raise NoEvidence("no field of an ID register takes a lower value")
+    answers = zip(found.items(), sample.write(found), strict=True)
+    refused = [f"{name} does not take {value:#x}: {_name(answer.errno)}" for (name, value), answer in answers if answer.errno]
+    if refused:
+        raise _broken(refused)
+    return found
 
 
 def never_writable(sample: Sample, register: str, *fields: str) -> int:

@@ -175,6 +175,7 @@ class KvmMachine:
             el2=spec.el2,
             e2h0=spec.e2h0,
             by_offset=spec.by_offset,
+            written=dict(spec.written),
         )
 
     def execute(self, order: str, /, **arguments: object) -> Any:

@@ -93,8 +93,12 @@ class Sample:
     def write(self, values: Mapping[str, int] | Iterable[tuple[str, int]], vcpu: int = 0) -> list[Answer]:
         """Write registers that `registers` has named, one after the other."""
         pairs = values.items() if isinstance(values, Mapping) else values
-        writes = [(f"{(number := self._ids[name]):#x}", _bytes(number, value)) for name, value in pairs]
+        writes = [item for name, value in pairs for item in self.encoded({name: value}).items()]
         return [Answer(number, _number(now)) for number, now in self._machine.execute("write", writes=writes, vcpu=vcpu)]
+
+    def encoded(self, values: Mapping[str, int]) -> dict[str, str]:
+        """Return registers that `registers` has named by KVM's id, and values little-endian (`MachineSpec.written`)."""
+        return {f"{(number := self._ids[name]):#x}": _bytes(number, value) for name, value in values.items()}
 
     def takes(self, parts: Mapping[str, Sequence[Field]]) -> dict[str, dict[int, dict[int, Taken]]]:
         """Return which other values parts of registers take: register -> lowest bit -> value -> what comes of it."""

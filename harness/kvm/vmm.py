@@ -874,9 +874,13 @@ class Vm:
         for vcpu in self.vcpus:
             settle(self.kvm, vcpu.number, self.config["features"], vls)
 
-    def boot(self, program: bytes) -> None:
-        """Put a program and the device tree into memory, and vCPU 0 at its entry."""
+    def boot(self, program: bytes, written: Mapping[str, str]) -> None:
+        """Put a program and the device tree into memory, and vCPU 0 at its entry; `written`: registers of each vCPU."""
         self.settle()
+        refused: list[dict[str, Any]] = []
+        for vcpu in self.vcpus:
+            self._put_registers(vcpu.number, written, refused)
+        self._judge(refused, "written")
         self.gic.place_its()
         entry = load(program, self.ram)
         tree = RAM_BASE + len(self.ram) // 2
@@ -1345,7 +1349,8 @@ class Server:
         """Make a machine with all vCPU features that the host offers but those left out; it does not run yet.
 
         Options: `el2`, `e2h0`: whether the guest has them; `without`: features that it has not; `by_offset`: its counters are
-        set by KVM_ARM_SET_COUNTER_OFFSET, here and wherever it is restored, not by their registers.
+        set by KVM_ARM_SET_COUNTER_OFFSET, here and wherever it is restored, not by their registers; `written`: registers that
+        each vCPU has from the start, by id.
         """
         kvm = self._kvm()
         asked = {feature: bool(options.get(feature)) for feature in ("el2", "e2h0")}
@@ -1358,7 +1363,7 @@ class Server:
                 features.append(feature)
         config: dict[str, Any] = {"features": features, "append": append, "vcpus": vcpus, "memory_mib": memory_mib}
         config["by_offset"] = bool(options.get("by_offset"))
-        self._replace(Vm(kvm, config, self.tell)).boot(read_file(kernel))
+        self._replace(Vm(kvm, config, self.tell)).boot(read_file(kernel), options.get("written", {}))
         return {"features": features}
 
     def do_restore(self, path: str, *, first_entry: bool = True, **kinds: bool) -> dict[str, Any]:

@@ -89,6 +89,8 @@ class Trial:
     registers: int = 0
     interrupts: int = 0
     differences: tuple[DifferenceRow, ...] = ()
+    # For a lifecycle through /dev/kvm: registers that the vCPUs of its guest have from the start (`Sample.encoded`).
+    written: Mapping[str, str] = field(default_factory=dict)
     # Of two views of one machine at one moment.
     disagreements: tuple[str, ...] = ()
     _spec: MachineSpec | None = None
@@ -151,6 +153,7 @@ class Trial:
             el2=level != "el1",
             e2h0=level == "nvhe",
             by_offset=self.lifecycle.by_offset,
+            written=self.written,
             mte=self.params.get("memory") == "tagged",
             accel=source.accel,
             console=console,
@@ -177,7 +180,7 @@ class Trial:
         ground = self.source
         # What it is to run is never asked for.
         spec = MachineSpec(PurePath("nothing"), accel=ground.accel)
-        machine = KvmMachine(spec, ground.qemu, ground.workshop, self.timeline, side="source", start=Start.INCOMING)
+        machine = KvmMachine(spec, ground.qemu, ground.workshop, self.timeline, side="samples", start=Start.INCOMING)
         self.machines.append(machine)
         return Samples(self._open.enter_context(machine))
 

@@ -6,7 +6,8 @@ is tested without QEMU, and two machines with equal specs differ in their wiring
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePath
 
@@ -53,6 +54,8 @@ class MachineSpec:
     mte: bool = False
     # Under KVM, counters that are set by KVM_ARM_SET_COUNTER_OFFSET, which QEMU does not use, and not by their registers.
     by_offset: bool = False
+    # Likewise, registers of each vCPU that have another value than at reset: KVM's id -> value, little-endian, in hexadecimal.
+    written: Mapping[str, str] = field(default_factory=dict)
     accel: str = "tcg"
     gic_version: int = 3
     machine: str = "virt"
