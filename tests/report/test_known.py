@@ -273,7 +273,7 @@ REAL = {
             "timers: cntp_el02 expired-masked tval none at EL2 with E2H=1 on host with 2 vCPUs through poll-registers in the lab "
             "neoverse-n2: CNTP_CTL_EL02.ISTATUS is missing 611.3 ms after CVAL on vCPU 0 (and 1 more); suspect kernel (L0)"
         ),
-        ("CNTP_CTL_EL02.ISTATUS", "CNTP_CTL_EL0.ISTATUS"),
+        ("CNTP_CTL_EL02.ISTATUS", "CNTHP_CTL_EL2.ISTATUS"),
     ),
     "kvm-hacr-el2-trap": (
         (
