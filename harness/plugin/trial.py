@@ -18,6 +18,7 @@ from harness.errors import (
     DeadlineExpired,
     Failure,
     GuestFailure,
+    GuestSilent,
     HarnessError,
     HostFailure,
     KernelFailure,
@@ -368,8 +369,8 @@ class Trial:
         return (self.qemu_version, self.kernel_version, *there)
 
     def blame(self, failure: Failure) -> None:
-        """Put what a guest saw, and nobody has explained, down to whoever emulates its CPU."""
-        if isinstance(failure, (GuestFailure, TimerFailure, StateDiffers)) and failure.suspect is Suspect.QEMU:
+        """Put what a guest saw, or that it fell silent, and nobody has explained, down to whoever emulates its CPU."""
+        if isinstance(failure, (GuestFailure, GuestSilent, TimerFailure, StateDiffers)) and failure.suspect is Suspect.QEMU:
             failure.suspect = self.source.culprit if self._grounds else Suspect.QEMU
 
     def _settle_in(self) -> None:
