@@ -196,6 +196,12 @@ def test_an_interrupt_that_comes_too_soon_proves_nothing(instant: str, early: in
     assert not instant_missed(asked(instant), [irq(200, 200, early)])
 
 
+def test_an_interrupt_that_a_jump_of_the_counter_brought_is_late_and_not_missed() -> None:
+    jumped = [ARRANGED, irq(20_000_000, 200, 1, before_go=True), timer(20_000_050, 200, OFF, 1)]
+    assert not instant_missed(asked(), jumped)
+    assert kinds("armed", jumped) == ["late"]
+
+
 @pytest.mark.parametrize(("cnt", "is_lost"), [(199, False), (200, False), (700, False), (701, True)])
 def test_lost_is_proven_by_the_guests_counter(cnt: int, is_lost: bool) -> None:
     assert lost(asked(), [ARRANGED, timer(cnt, 200, ARMED)]) is is_lost
