@@ -12,7 +12,7 @@ TICKS = 5
 # From the guest's `now` to its clock standing still: a few ms on an idle computer, a hundred on one with too much to do.
 REACTION_MS = 150
 _KINDS = {"arranged", "irq", "timer"}
-# In all, whatever the guest's counter says: a guest whose counter stands still is lost too.
+# Beyond the guest's own time, whatever its counter says: a guest whose counter stands still is lost too.
 _PATIENCE_SECONDS = 30.0
 
 
@@ -61,9 +61,10 @@ def hear_out(guest: Guest) -> None:
     Raises GuestFailure, QemuFailure, GuestSilent when the guest does not even answer.
     """
     asked = arrangement(guest)
-    limit = Deadline.after(_PATIENCE_SECONDS)
     _hear_timers(guest, asked.vcpus)
-    patience = _remaining(asked, readings(guest)) + timers.BOUND_SECONDS
+    remaining = _remaining(asked, readings(guest))
+    limit = Deadline.after(_PATIENCE_SECONDS + remaining)
+    patience = remaining + timers.BOUND_SECONDS
     while not guest.of_kind("end"):
         try:
             guest.hear(limit.sooner(patience), "the guest's next interrupt or its end")
@@ -84,8 +85,9 @@ def judge(guest: Guest, *, interrupted: bool) -> int:
     Raises InstantMissed, TimerFailure with the worst that was found, GuestFailure for the guest's own checks, NoEvidence.
     """
     asked, read = arrangement(guest), readings(guest)
-    if interrupted and timers.instant_missed(asked, read):
-        raise InstantMissed("the interrupt came before the lifecycle was over; the computer is too slow for this deadline")
+    ahead = timers.instant_missed(asked, read)
+    if interrupted and ahead is not None:
+        raise InstantMissed(f"the interrupt, {ahead:.2f} s ahead, came before the lifecycle was over", ahead=ahead)
     findings = timers.find(asked, read)
     if findings:
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""

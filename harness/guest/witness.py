@@ -54,8 +54,8 @@ def judge(guest: Guest, *, interrupted: bool) -> int:
     Raises InstantMissed, TimerFailure for an interrupt that is missing, surplus, early, or a counter that went back, the
     innermost level first; GuestFailure for the guest's own checks; NoEvidence where it made none.
     """
-    if interrupted and any(message.kind == "irq" for message in _since_now(guest)):
-        raise InstantMissed("an interrupt came before the lifecycle was over: the computer is too slow for this deadline")
+    if interrupted:
+        _held_back(guest)
     for level in (2, 1):
         _interrupts(guest, level)
     guest.checks()
@@ -78,6 +78,23 @@ def cross_check(guest: Guest, state: State, rules: Sequence[Rule] = ()) -> int:
             if seen != line.number("value") and not (isinstance(seen, int) and not (seen ^ line.number("value")) & ~beside):
                 raise StateDiffers(f"{name} is {line.number('value'):#x} by the guest and {seen!r} by the {state.view} view")
     return compared
+
+
+def _held_back(guest: Guest) -> None:
+    """Raise where an interrupt came before the guest was told to go on.
+
+    InstantMissed where its time had come; TimerFailure where no timer is behind it: the guest had masked it.
+    """
+    for message in _since_now(guest):
+        if message.kind != "irq":
+            continue
+        if "cval" not in message.values:
+            raise TimerFailure(f"INTID {message.number('intid')} came on vCPU {message.number('cpu')} while it was held back")
+        if message.number("cnt") >= message.number("cval"):
+            same = [line for line in guest.of_kind("arranged") if _key(line) == _key(message) and "cnt" in line.values]
+            since = same[-1].number("cnt") if same else message.number("cval")
+            ahead = (message.number("cval") - since) / guest.hello.number("freq")
+            raise InstantMissed(f"an interrupt, {ahead:.2f} s ahead, came before the lifecycle was over", ahead=ahead)
 
 
 def _since_now(guest: Guest) -> list[Message]:

@@ -10,12 +10,13 @@ A scenario takes `case` (its parameters), `boot` and `put_through`, and `counts`
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -220,12 +221,15 @@ def counts(trial: Trial) -> Callable[..., None]:
     return trial.count
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """After the scenario's own words, let the hosts, their kernels and the comparison of the states have the last."""
-    trial = pyfuncitem.stash.get(_TRIAL, None) if "trial" in pyfuncitem.fixturenames else None
-    with trial.explained() if trial else nullcontext():
-        return (yield)
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
+    """Have the trial conduct its scenario; any other test is pytest's to call."""
+    trial = pyfuncitem.stash.get(_TRIAL, None)
+    if trial is None:
+        return None
+    taken = inspect.signature(pyfuncitem.obj).parameters
+    trial.conduct(partial(pyfuncitem.obj, **{name: pyfuncitem.funcargs[name] for name in taken}))
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -261,6 +265,7 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     )
     if trial is None:
         return case
+    case = replace(case, arrangements=trial.arrangements)
     if trial.qemu_version:
         case = _known_issues(item.config).judge(case, *trial.versions)
     if case.verdict in (Verdict.PASS, Verdict.SKIP, Verdict.BLOCKED):
