@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -133,6 +133,26 @@ def name_of_id(regid: int) -> str:
     else:
         return f"{regid:#018x}"
     return short + bank if bank else _MAPPED.get(short, short)
+
+
+_ASSEMBLER = re.compile(r"S(\d)_(\d)_C(\d+)_C(\d+)_(\d)")
+
+
+def id_of_name(name: str) -> int | None:
+    """Return the register id of an AArch64 system register, of an assembler's generic name, or of a number; else None."""
+    if name.startswith("0x"):
+        with suppress(ValueError):
+            return int(name, 16)
+        return None
+    if match := _ASSEMBLER.fullmatch(name):
+        encoding: Encoding | None = tuple(map(int, match.groups()))  # type: ignore[assignment]
+    else:
+        tables = (_preferred.get().encodings, by_encoding())
+        encoding = next((each for table in tables for each, known in table.items() if known == name), None)
+    if encoding is None:
+        return None
+    op0, op1, crn, crm, op2 = encoding
+    return _ARM64_SYSREG << 16 | op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
 
 
 _SPELT_OUT = re.compile(r"system register op0:(\d+) op1:(\d+) crn:(\d+) crm:(\d+) op2:(\d+)")
