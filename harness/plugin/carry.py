@@ -34,6 +34,19 @@ class Outcome:
         """Whether the destination did not take it."""
         return bool(self.hindered or self.refused)
 
+    def sentence(self) -> str:
+        """Return it in words, as a forecast's."""
+        if self.hindered:
+            return f"failed: no VM for want of {_list(self.hindered)} ({self.why})"
+        if self.refused:
+            return f"failed: {_list(self.refused)} refused"
+        only = f" (only the destination has {_list(self.lacking)})" if self.lacking else ""
+        return ("succeeded and changed " + _list(self.changed) if self.changed else "succeeded") + only
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
 
 # The counter's frequency is no register of KVM's: a guest finds that its time has another pace, and nothing else tells.
 _NOT_IN_THE_LIST = {"CNTFRQ_EL0"}
@@ -55,7 +68,7 @@ def disagreement(foretold: Forecast, came: Outcome) -> str:
 def _only(foretold: Iterable[str], came: Iterable[str], told: bool) -> tuple[str, str]:
     """Return what stands on one side only, as words; nothing where the outcome does not tell."""
     ours, theirs = set(foretold), set(came)
-    return (", ".join(sorted(ours - theirs)) or "no more", ", ".join(sorted(theirs - ours)) or "no more") if told else ("", "")
+    return (_list(ours - theirs) or "no more", _list(theirs - ours) or "no more") if told else ("", "")
 
 
 def forecast_for(trial: Trial) -> Forecast:

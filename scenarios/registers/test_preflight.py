@@ -24,7 +24,8 @@ def test_what_is_forecast_comes_true(
     trial.timeline.add("harness", "forecast", f"{case.level}: {foretold.sentence()}")
     guest = boot("registers", sets="gpr")
     came = carry(trial, guest)
-    trial.timeline.add("harness", "outcome", str(came))
+    trial.timeline.add("harness", "outcome", came.sentence())
+    print(f"{foretold.sentence()}\n{came.sentence()}")  # for -rP: a table of what was foretold and what came
     if said := disagreement(foretold, came):
         raise Failure(said, suspect=Suspect.HARNESS)
     guest.finish()

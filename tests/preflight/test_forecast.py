@@ -118,6 +118,22 @@ def test_one_that_does_says_nothing(foretold: Forecast, came: Outcome) -> None:
     assert disagreement(foretold, came) == ""
 
 
+@pytest.mark.parametrize(
+    ("came", "sentence"),
+    [
+        (Outcome(), "succeeded"),
+        (NO_VM, "failed: no VM for want of vm (EINVAL)"),
+        (Outcome(refused=frozenset({NV, XNX})), f"failed: {XNX}, {NV} refused"),
+        (
+            Outcome(changed=frozenset({NV}), lacking=frozenset({XNX})),
+            f"succeeded and changed {NV} (only the destination has {XNX})",
+        ),
+    ],
+)
+def test_an_outcome_in_words(came: Outcome, sentence: str) -> None:
+    assert came.sentence() == sentence
+
+
 def test_facts_come_back_from_their_file(tmp_path: Path) -> None:
     facts.save(HOST, tmp_path / "host.json")
     assert facts.load(tmp_path / "host.json") == HOST
