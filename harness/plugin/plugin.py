@@ -265,7 +265,7 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     )
     if trial is None:
         return case
-    case = replace(case, arrangements=trial.arrangements)
+    case = replace(case, params={**case.params, **trial.found}, arrangements=trial.arrangements)
     if trial.qemu_version:
         case = _known_issues(item.config).judge(case, *trial.versions)
     if case.verdict in (Verdict.PASS, Verdict.SKIP, Verdict.BLOCKED):
