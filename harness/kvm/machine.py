@@ -14,7 +14,7 @@ import errno
 import json
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -36,6 +36,8 @@ from harness.state.model import Origin, State
 
 # An order is carried out in milliseconds; Python takes a second to start in a lab, and a busy computer makes it ten.
 ORDER_SECONDS = 60.0
+# For words that have been said already.
+ANSWER_SECONDS = 10.0
 _PROGRAM = Path(__file__).with_name("vmm.py")
 _RUN = "import sys; sys.path.insert(0, sys.argv[1]); import %s; %s.main(sys.argv[1:])"
 _SHOWN = 4  # refused registers that a sentence spells out
@@ -87,6 +89,16 @@ class RegistersRefused(StateDiffers):
         more = f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
         super().__init__(f"{what}: {words}{more}", where=where, suspect=Suspect.KERNEL_L0)
         self.refused = refused
+
+
+class FeaturesLacking(KernelFailure):
+    """A saved machine has vCPUs with `features` that the host does not offer: nobody's fault but the choice of hosts."""
+
+    default_suspect = Suspect.CONFIGURATION
+
+    def __init__(self, what: str, features: Sequence[str], *, where: str) -> None:
+        super().__init__(what, where=where)
+        self.features = features
 
 
 class KvmMachine:
@@ -181,7 +193,8 @@ class KvmMachine:
     def execute(self, order: str, /, **arguments: object) -> Any:
         """Give an order and return the answer.
 
-        Raises RegistersRefused, Unsupported, KernelFailure with the program's own words, HostFailure, DeadlineExpired.
+        Raises RegistersRefused, FeaturesLacking, Unsupported, KernelFailure with the program's own words, HostFailure,
+        DeadlineExpired.
         """
         self._orders += 1
         number = self._orders
@@ -204,6 +217,8 @@ class KvmMachine:
         if error.get("refused"):
             origin = origin_of(error["host"])
             raise RegistersRefused(error["text"], [Refused.of(each, origin) for each in error["refused"]], where=self.side)
+        if error.get("lacking"):
+            raise FeaturesLacking(f"{order}: {error['text']}", error["lacking"], where=self.side)
         raise KernelFailure(f"{order}: {error['text']}", where=self.side)
 
     def stop(self) -> None:
@@ -242,9 +257,11 @@ class KvmMachine:
 
     def account(self) -> Account | None:
         """Return how often its vCPUs have left the guest: now, or when that was last told; None where it never was."""
-        if self.process.poll() is None:
-            with suppress(HarnessError):  # it has gone, or is stuck, of which others tell
+        with suppress(HarnessError):  # it is stuck, or its host is lost, of which others tell
+            if self.process.poll() is None:
                 self._account = Account.of(self.execute("account"))
+            else:  # its last word tells, which may be heard a moment after its end
+                self._hub.until(lambda: self._silent or None, Deadline.after(ANSWER_SECONDS), f"the last word of {self.side}")
         return self._account
 
     def _seen(self, what: str, look: Mapping[str, Any], figures: Mapping[str, float]) -> State:

@@ -783,18 +783,9 @@ def bits_of(features: Sequence[str], *, off: bool) -> int:
     return bits
 
 
-def must_offer(kvm: Kvm, feature: str) -> None:
-    """Raise Trouble where the host does not have a feature."""
-    capability = FEATURES[feature][1]
-    if kvm.extension(capability) <= 0:
-        raise Trouble(f"KVM here does not offer {feature} for vCPUs (capability {capability})", unsupported=True)
-
-
-def settle(kvm: Kvm, vcpu: int, features: Sequence[str], vls: bytes | None = None) -> None:
-    """Do what has to be done between a vCPU's creation and the first look; `vls`: the vector lengths that it has."""
+def settle(kvm: Kvm, vcpu: int, features: Sequence[str]) -> None:
+    """Do what has to be done between a vCPU's creation and the first look."""
     if "sve" in features:
-        if vls is not None:
-            kvm.set(vcpu, SVE_VLS, vls)
         kvm.finalize(vcpu, SVE_FINALIZE)
     if "pmu" in features:
         kvm.set_vcpu_attribute(vcpu, 0, 0, PMU_INTID)
@@ -869,10 +860,10 @@ class Vm:
             kvm.init(vcpu.number, bits_of(self.config["features"], off=vcpu.number > 0))
         self.gic = Gic(kvm, len(self.vcpus), el2=el2)
 
-    def settle(self, vls: bytes | None = None) -> None:
-        """Do what has to be done between the creation and the first look; `vls`: the vector lengths that the guest has."""
+    def settle(self) -> None:
+        """Do what has to be done between the creation and the first look."""
         for vcpu in self.vcpus:
-            settle(self.kvm, vcpu.number, self.config["features"], vls)
+            settle(self.kvm, vcpu.number, self.config["features"])
 
     def boot(self, program: bytes, written: Mapping[str, str]) -> None:
         """Put a program and the device tree into memory, and vCPU 0 at its entry; `written`: registers of each vCPU."""
@@ -1119,14 +1110,17 @@ class Vm:
         for start, end in saved["extents"] if saved.get("tags") else ():
             self.kvm.set_tags(RAM_BASE + start, bytes(memory[at : at + (end - start) // GRANULE]))
             at += (end - start) // GRANULE
-        vls = saved["vcpus"][0]["registers"].get(f"{SVE_VLS:#x}")
-        self.settle(bytes.fromhex(vls) if vls else None)
+        refused: list[dict[str, Any]] = []
+        for vcpu in self.vcpus:
+            if lengths := saved["vcpus"][vcpu.number]["registers"].get(f"{SVE_VLS:#x}"):
+                self._put_register(vcpu.number, SVE_VLS, bytes.fromhex(lengths), refused)
+        self._judge(refused, "restored")  # without its vector lengths there is no such vCPU
+        self.settle()
         self._counters = [
             {counter: bytes.fromhex(vcpu["registers"][f"{counter:#x}"]) for counter in COUNTERS} for vcpu in saved["vcpus"]
         ]
         if self.config.get("by_offset"):
             self._put_counters()  # before timers have their values; writes to the counters' registers do nothing then
-        refused: list[dict[str, Any]] = []
         for vcpu in self.vcpus:
             held = saved["vcpus"][vcpu.number]
             self._put_registers(vcpu.number, held["registers"], refused)
@@ -1357,8 +1351,8 @@ class Server:
         features = []
         for feature, (_, capability) in FEATURES.items():
             offered = kvm.extension(capability) > 0
-            if asked.get(feature):
-                must_offer(kvm, feature)
+            if asked.get(feature) and not offered:
+                raise Trouble(f"KVM here does not offer {feature} for vCPUs (capability {capability})", unsupported=True)
             if asked.get(feature, offered and feature not in options.get("without", ())):
                 features.append(feature)
         config: dict[str, Any] = {"features": features, "append": append, "vcpus": vcpus, "memory_mib": memory_mib}
@@ -1378,8 +1372,9 @@ class Server:
         wanted = {**dict.fromkeys(config["features"], True), **kinds}
         config["features"] = [feature for feature in FEATURES if wanted.get(feature)]
         kvm = self._kvm()
-        if "mte" in config["features"]:  # of other features KVM_ARM_VCPU_INIT tells
-            must_offer(kvm, "mte")
+        if lacking := [feature for feature in config["features"] if kvm.extension(FEATURES[feature][1]) <= 0]:
+            kvm.close()
+            raise Trouble(f"KVM here does not offer {', '.join(lacking)} for vCPUs", lacking=lacking)
         vm = self._replace(Vm(kvm, config, self.tell))
         made = time.monotonic()
         counters = vm.restore(saved, memory, first_entry=first_entry)
