@@ -96,8 +96,8 @@ def test_a_vcpu_saved_in_a_guest_of_its_own_begins_there(
 ) -> None:
     """Its first entry is into L2; through the lifecycles `kvm-*` it is otherwise made at EL2 first (docs/kvm.md).
 
-    With one vCPU and one restore, one of 18 went well: where KVM_RUN is preempted just before the guest is entered, the vCPU is
-    loaded once more. Each of four first entries has to go well here.
+    After one restore, one of 18 guests went on all the same: inferred, not proven, a vCPU that is preempted just before it
+    enters the guest is loaded once more, and then rightly. Each of four first entries has to go well here.
     """
     guest = boot("nested", instant=case.instant, timer="none", lr="hw", ahead_us=trial.ahead_us)
     put_through(guest, first_entry=False)
