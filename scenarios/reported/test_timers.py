@@ -1,0 +1,129 @@
+"""Timers and counters: interrupts that never come again, clocks that jump, ids that are swapped."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired, TimerFailure
+from harness.guest import timers
+from harness.guest.payload import Guest
+from harness.plugin.reported import Kind, Report, reported
+from harness.plugin.trial import Trial
+from harness.qemu.machine import Machine
+from harness.state import kvm_ids
+from harness.state.edit import set_field, set_register
+from harness.state.stream import decode
+from scenarios.reported.parts import edited, judge, last_say, soon
+
+PPI_OF_CNTV = 27
+# ENABLE, IMASK and ISTATUS of a timer's CTL.
+EXPIRED_AND_MASKED = 0b111
+TOP = (1 << 64) - 1
+RTCDR = 0x09010000  # of the PL031 of the virt machine (hw/arm/virt.c): seconds since 1970
+
+
+def armed(trial: Trial, timer: str, instant: str = "armed") -> Guest:
+    """Boot a guest that has armed a timer, or is in another instant of it."""
+    return trial.boot("timers", timer=timer, instant=instant, by="cval", **timers.times(instant, trial.ahead_us))
+
+
+@reported(Report("el2-timer-lost", ("T1", "N1"), Kind.BUG, "takes the interrupt of CNTHP after a restore", level="nvhe"))
+def test_the_timer_of_el2_fires_after_a_restore(trial: Trial) -> None:
+    guest = armed(trial, "cnthp")
+    trial.put_through(guest)
+    judge(trial, guest)
+
+
+@reported(Report("counter-frequency", "T2", Kind.BUG, "refuses a guest whose counter had another frequency"))
+def test_the_counter_goes_on_at_its_pace(trial: Trial) -> None:
+    trial.vary({}, {"cpu": "max,cntfrq=62500000"})
+    guest = armed(trial, "cntp")
+    trial.put_through(guest)
+    judge(trial, guest)
+
+
+@reported(
+    Report(
+        "expired-between-two-saves",
+        "T3",
+        Kind.MODEL,
+        "saves the timer and the GIC so that an expiry between the two is in one of them",
+    )
+)
+def test_a_tick_that_fell_between_two_saves_is_missed(trial: Trial) -> None:
+    guest = armed(trial, "cntv", "pending")
+
+    def lose_the_line(data: bytes) -> bytes:
+        lines = decode(data).devices["arm_gicv3"].fields["cpu.level"]
+        assert isinstance(lines, int)
+        assert lines >> PPI_OF_CNTV & 1
+        return set_field(data, "arm_gicv3", "cpu.level", lines & ~(1 << PPI_OF_CNTV))
+
+    edited(trial, guest, lose_the_line, lambda data: set_register(data, "cpu0/CNTV_CTL_EL0", EXPIRED_AND_MASKED)).cont()
+    with pytest.raises(TimerFailure, match="interrupt lost on vCPU 0: PPI 27 came 0 times"):
+        last_say(trial, guest)
+    trial.count(registers=timers.compared(guest))
+
+
+@reported(Report("swapped-ids", "T8", Kind.GUARD, "calls CVAL and CNT by what they are, not by what their ids encode"))
+def test_registers_with_swapped_ids_have_their_true_names(trial: Trial) -> None:
+    names = {0x603000000013DF1A: "CNTVCT_EL0", 0x603000000013DF02: "CNTV_CVAL_EL0"}
+    assert {number: kvm_ids.name_of(number) for number in names} == names
+    trial.count(registers=len(names))
+
+
+@reported(Report("clock-stands-still", "T9", Kind.GUARD, "lets the guest's clock stand still while it is saved, to the tick"))
+def test_the_clock_stands_still_while_a_guest_is_saved(trial: Trial) -> None:
+    guest = armed(trial, "cntv")
+    trial.put_through(guest, compare_streams=True)
+    before, after = (look.registers["timer/cpu_clock_offset"] for look in trial.looks("stream"))
+    assert before == after, f"the guest's clock is {before} ns at the save and {after} ns at the restore"
+    judge(trial, guest)
+
+
+@reported(
+    Report(
+        "next-tick-overflows",
+        "T15",
+        Kind.GUARD,
+        "sees that the next tick is far ahead, not in the past, where CVAL plus CNTVOFF_EL2 overflows",
+        level="nvhe",
+    )
+)
+def test_a_deadline_that_overflows_is_far_ahead(trial: Trial) -> None:
+    guest = armed(trial, "cntv")
+    machine = edited(
+        trial,
+        guest,
+        lambda data: set_register(data, "cpu0/CNTVOFF_EL2", TOP - 999),
+        lambda data: set_register(data, "cpu0/CNTV_CVAL_EL0", TOP),
+    )
+    machine.cont()
+    guest.go()
+    guest.hear_until("timer", soon())
+    # The old deadline passes, and QEMU computes the next.
+    with pytest.raises(DeadlineExpired):
+        guest.hear_until("irq", Deadline.after(2e-6 * trial.ahead_us))
+    assert machine.status() == "running"
+    guest.ask()
+    timer = guest.hear_until("timer", soon())
+    assert (timer.number("n"), timer.number("ctl")) == (0, 1)
+    trial.count(registers=2)
+
+
+def rtc(machine: Machine) -> int:
+    """Return the time of day of the machine's RTC, as its guest would read it."""
+    return int(machine.monitor(f"xp /1wx {RTCDR:#x}").split()[-1], 16)
+
+
+@reported(Report("rtc-drifts", "T18", Kind.GUARD, "shows the time of day in the RTC after a restore"))
+def test_the_rtc_shows_the_time_of_day_after_a_restore(trial: Trial) -> None:
+    guest = trial.boot("registers", sets="gpr")
+    restored = edited(trial, guest)
+    drift = rtc(restored) - time.time()
+    assert abs(drift) < 2, f"the RTC is off by {drift:.0f} s"  # it counts whole seconds
+    restored.cont()
+    last_say(trial, guest)
