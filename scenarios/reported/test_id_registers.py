@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
-from harness.errors import QemuFailure
 from harness.plugin.matrix import Params
 from harness.plugin.reported import Kind, Report, reported
 from harness.plugin.trial import Trial
 from harness.state.edit import add_register, set_field
-from scenarios.reported.parts import Edit, edited, last_say, machine_of, pair, see_refused
+from scenarios.reported.parts import Edit, edited, last_say, machine_of, pair, refusal, see_refused
 
 # cp14, opc1 0, CRn 0, CRm 5, opc2 3? of AArch32, as QEMU numbers it in streams.
 DBGDTRTX = "0x40200000200e0298"
@@ -46,7 +43,7 @@ def test_registers_that_the_destination_lacks_are_refused(trial: Trial) -> None:
     guest = trial.boot("registers", sets="gpr")
     # The numbers in QEMU's words end in the encodings: op0, op1, CRn, CRm, op2.
     words = "0x1013c103 .*0x1013c512 .*0x1013c513 in the incoming stream but unknown on the destination"
-    with pytest.raises(QemuFailure, match=words):
+    with refusal(words):
         edited(trial, guest, *(with_register(name) for name in ("TCR2_EL1", "PIRE0_EL1", "PIR_EL1")))
     machine_of(guest).cont()
     last_say(trial, guest)

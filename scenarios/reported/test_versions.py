@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
-from harness.errors import QemuFailure
 from harness.guest.timers import times
 from harness.plugin.matrix import Params
 from harness.plugin.reported import Kind, Report, reported
@@ -14,7 +11,7 @@ from harness.plugin.trial import Trial
 from harness.qemu.machine import Machine
 from harness.qemu.spec import Start
 from harness.state.edit import set_version
-from scenarios.reported.parts import another, edited, judge, last_say, machine_of, pair, see_refused
+from scenarios.reported.parts import another, edited, judge, last_say, machine_of, pair, refusal, see_refused
 
 RAM0 = {"options": ("memory-backend=ram0",), "arguments": ("-object", "memory-backend-ram,id=ram0,size=32M")}
 
@@ -44,7 +41,7 @@ def test_another_machine_is_named(case: Params, trial: Trial) -> None:
 )
 def test_a_newer_section_is_refused_by_name(trial: Trial) -> None:
     guest = trial.boot("registers", sets="gpr")
-    with pytest.raises(QemuFailure, match="unsupported version 9 for 'arm_gicv3_its' v0"):
+    with refusal("unsupported version 9 for 'arm_gicv3_its' v0"):
         edited(trial, guest, lambda data: set_version(data, "arm_gicv3_its", 9))
     machine_of(guest).cont()
     last_say(trial, guest)
@@ -100,6 +97,6 @@ def test_a_flash_image_of_another_size_is_refused(trial: Trial) -> None:
     guest = trial.boot("registers", sets="gpr")
     image = machine_of(guest).directory / "flash"
     image.write_bytes(bytes(4096))
-    with pytest.raises(QemuFailure, match="requires 67108864 bytes, pflash0 block backend provides 4096 bytes"):
+    with refusal("requires 67108864 bytes, pflash0 block backend provides 4096 bytes"):
         another(trial, Start.PAUSED, arguments=("-drive", f"if=pflash,format=raw,file={image}"))
     last_say(trial, guest)
