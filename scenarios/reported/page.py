@@ -7,11 +7,10 @@ tests/reported/test_page.py says when it is out of date.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from harness.errors import UsageError
 from harness.plugin.reported import Kind, Report
@@ -116,7 +115,9 @@ def complaints(catalogue: Sequence[Entry], reports: Sequence[Shown]) -> list[str
     """Return what does not fit together: an entry with neither a test nor a reason, or with both, and a report of nothing."""
     covered = {each for report in reports for each in report.report.ids}
     said = [f"{each.id} has neither a test nor a reason" for each in catalogue if not each.uncovered and each.id not in covered]
-    said += [f"{each.id} has a test and a reason why it has none" for each in catalogue if each.uncovered and each.id in covered]
+    said += [
+        f"{each.id} has a test and a reason why it has none" for each in catalogue if each.uncovered and each.id in covered
+    ]
     return said + [f"{each} is not in the catalogue" for each in sorted(covered - {entry.id for entry in catalogue})]
 
 
@@ -132,11 +133,20 @@ def page(catalogue: Sequence[Entry], reports: Sequence[Shown]) -> str:
         f"Of {len(catalogue)} entries {len(covered)} are shown: {counts}; {still} of them are open in what runs here.",
     ]
     for letter, title in {**_CLASSES, "": _OTHERS}.items():
-        own = [entry for entry in catalogue if (entry.id[0] if entry.id[0] in _CLASSES and entry.id[1:].isdigit() else "") == letter]
+        own = [
+            entry
+            for entry in catalogue
+            if (entry.id[0] if entry.id[0] in _CLASSES and entry.id[1:].isdigit() else "") == letter
+        ]
         if own:
             lines += [f"\n## {title}\n", "| | reported | seen on | shown by | a fixed system |", "|---|---|---|---|---|"]
             lines += [_row(entry, by_id[entry.id]) for entry in own]
     return "\n".join(lines) + "\n"
+
+
+def _class(entry: Entry) -> str:
+    """Return the letter of an entry of the catalogue, nothing for one that somebody has added."""
+    return entry.id[0] if entry.id[0] in _CLASSES and entry.id[1:].isdigit() else ""
 
 
 def _row(entry: Entry, reports: Sequence[Shown]) -> str:
@@ -151,7 +161,7 @@ def main() -> None:
     catalogue, reports = entries(), shown()
     PAGE.write_text(page(catalogue, reports), "utf-8")
     for complaint in complaints(catalogue, reports):
-        print(f"scenarios/reported: {complaint}")  # noqa: T201  # a program of its own
+        print(f"scenarios/reported: {complaint}")  # a program of its own
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness.plugin.matrix import Params
 from harness.plugin.reported import ANYWHERE, Kind, Report, reported
 from harness.plugin.trial import Trial
-from scenarios.reported.parts import judge, pair, see_refused
+from scenarios.reported import bare
+from scenarios.reported.parts import judge, pair, see_refused, soon
 
 MTE = {"options": ("mte=on",)}
 
@@ -56,3 +59,15 @@ def test_the_vectors_of_a_running_guest_keep_their_length(trial: Trial) -> None:
     guest = trial.boot("registers", sets="gpr,sve")
     trial.put_through(guest)
     judge(trial, guest)
+
+
+@reported(Report("m-profile-snapshot", "F8", Kind.GUARD, "loads a snapshot of an M-profile board", lifecycle="snapshot-same"))
+def test_a_snapshot_of_an_m_profile_board_is_loaded(trial: Trial, tmp_path: Path) -> None:
+    image = tmp_path / "m.bin"
+    image.write_bytes(bare.m_profile())
+    board = {"kernel": image, "cpu": "cortex-m3", "machine": "mps2-an385", "gic_version": None, "memory_mib": 16}
+    trial.vary(board, board)
+    guest = trial.boot("registers")
+    trial.put_through(guest)
+    guest.hear_until("beat", soon())
+    trial.count(registers=1)

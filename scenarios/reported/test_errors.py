@@ -221,3 +221,12 @@ def test_a_destination_that_refused_can_be_asked_why(trial: Trial) -> None:
     assert "device 'cpu'" in destination.execute("query-migrate")["error-desc"]
     source.wait_event("RESUME", soon())
     last_say(trial, guest)
+
+
+@reported(Report("icount-on-one-side", "E8", Kind.BUG, "refuses what it cannot take, and never aborts", lifecycle="live-unix"))
+def test_a_guest_with_icount_is_refused_without_an_abort(trial: Trial) -> None:
+    trial.vary({"arguments": ("-icount", "shift=0")}, {})
+    guest = trial.boot("registers", sets="gpr")
+    with refusal("error while loading state for instance 0x0 of device 'cpu'"):
+        trial.put_through(guest)
+    last_say(trial, guest)
