@@ -156,11 +156,22 @@ def id_of_name(name: str) -> int | None:
 
 
 _SPELT_OUT = re.compile(r"system register op0:(\d+) op1:(\d+) crn:(\d+) crm:(\d+) op2:(\d+)")
+_NUMBERED = re.compile(r"system register (0x[0-9a-f]{1,8})\b")
+_KEY_AA64, _KEY_64BIT = 1 << 28, 1 << 15
 
 
 def named(text: str) -> str:
-    """Return QEMU's words with the names of the registers that it spells out by their encoding (print_register_name, kvm.c)."""
-    return _SPELT_OUT.sub(lambda match: f"{name_of(*map(int, match.groups()))} (S{'_'.join(match.groups())})", text)
+    """Return QEMU's words with names for the registers that it gives by their encoding (KVM) or by a number (TCG)."""
+    text = _SPELT_OUT.sub(lambda match: f"{name_of(*map(int, match.groups()))} (S{'_'.join(match.groups())})", text)
+    return _NUMBERED.sub(lambda match: f"{_name_of_key(int(match[1], 16))} ({match[1]})", text)
+
+
+def _name_of_key(key: int) -> str:
+    """Return the name of a register by QEMU's own 32-bit key, made from the id (kvm_to_cpreg_id, target/arm/cpregs.h)."""
+    if key & _KEY_AA64:
+        return name_of_id(0x6030 << 48 | key & ~_KEY_AA64)
+    size = _ARM_64 if key & _KEY_64BIT else _ARM_32
+    return name_of_id(size << 16 | key & ~_KEY_64BIT)
 
 
 @cache
