@@ -79,7 +79,8 @@ def judge(trial: Trial, guest: Guest) -> None:
 
 def edited(trial: Trial, guest: Guest, *edits: Edit) -> Machine:
     """Save the guest, change the stream, and load it into a new machine, which stays stopped. Raises as `Passage.load`."""
-    passage = Passage(trial.start)
+    passage = trial.lifecycle.by(trial.start)
+    assert isinstance(passage, Passage)
     trial.passages.append(passage)
     source = machine_of(guest)
     source.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.errors import Failure
+from harness.lifecycle.passage import Passage
 from harness.plugin.matrix import Params
 from harness.plugin.reported import ANYWHERE, Kind, Report, reported
 from harness.plugin.trial import Trial
@@ -10,10 +11,7 @@ from harness.state.edit import set_field
 from harness.state.stream import decode
 from scenarios.reported.parts import edited, expected, judge, last_say, machine_of, pair, see_refused, soon
 
-PAIRS = {
-    row.report.name: row
-    for row in (pair("gicv3-to-gicv2", "G17", "nknown (savevm )?section or instance 'arm_gicv3' 0", {}, {"gic_version": 2}),)
-}
+PAIRS = {row.report.name: row for row in (pair("gicv3-to-gicv2", "G17", "device section, arm_gicv3", {}, {"gic_version": 2}),)}
 
 
 @reported(*(row.report for row in PAIRS.values()))
@@ -37,7 +35,7 @@ def test_each_vcpu_keeps_its_own_pending_table(trial: Trial) -> None:
     trial.put_through(guest, compare_streams=True)
     for look in trial.looks("stream"):
         tables = [look.registers[f"gicv3/cpu[{n}].gicr_pendbaser"] for n in range(2)]
-        assert len(set(tables)) == 2, f"both vCPUs have their pending table at {tables[0]:#x}"
+        assert len(set(tables)) == 2, f"both vCPUs have their pending table at {tables[0]!r}"
     judge(trial, guest)
 
 
@@ -79,14 +77,11 @@ def test_the_last_spis_keep_their_registers(trial: Trial) -> None:
 def test_a_guest_whose_groups_were_changed_hears_less(trial: Trial) -> None:
     guest = trial.boot("gic", kinds="spi")
 
-    def all_in_group_0(data: bytes) -> bytes:
-        for name in decode(data).devices["arm_gicv3"].fields:
-            if name.startswith("group["):
-                data = set_field(data, "arm_gicv3", name, 0)
-        return data
+    def spis_from_96_on_in_group_0(data: bytes) -> bytes:
+        return set_field(data, "arm_gicv3", "group[3]", 0)
 
-    edited(trial, guest, all_in_group_0).cont()
-    with expected(Failure, "interrupts lost: vCPU 0 took [0-9]+ of [0-9]+"):
+    edited(trial, guest, spis_from_96_on_in_group_0).cont()
+    with expected(Failure, r"interrupts lost: vCPU 0 took \d+ of \d+.*group had 0x1, has 0x0"):
         last_say(trial, guest)
     trial.count(registers=1)
 
@@ -100,7 +95,8 @@ def test_a_machine_is_saved_right_after_a_reset(trial: Trial) -> None:
     machine.wait_event("RESET", soon())
     machine.console.leftover()
     restored = edited(trial, guest)
-    its = decode(trial.passages[-1].streams[0].here()).devices["arm_gicv3_its"].fields
+    again = Passage(trial.start).save(restored, "again")
+    its = decode(again.here()).devices["arm_gicv3_its"].fields
     valid = [name for name, value in its.items() if name.startswith(("baser", "cbaser")) and int(value) >> 63]
     assert not valid, f"the ITS still has its {', '.join(valid)}"
     restored.cont()

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, TimerFailure
-from harness.guest import timers
+from harness.guest import timers, witness
 from harness.guest.payload import Guest
-from harness.plugin.reported import Kind, Report, reported
+from harness.plugin.reported import ANYWHERE, Kind, Report, reported
 from harness.plugin.trial import Trial
 from harness.qemu.machine import Machine
 from harness.state import kvm_ids
 from harness.state.edit import set_field, set_register
 from harness.state.stream import decode
-from scenarios.reported.parts import edited, expected, judge, last_say, soon
+from scenarios.reported.parts import edited, expected, judge, last_say, machine_of, soon
 
 PPI_OF_CNTV = 27
 # ENABLE, IMASK and ISTATUS of a timer's CTL.
@@ -75,12 +73,53 @@ def test_registers_with_swapped_ids_have_their_true_names(trial: Trial) -> None:
     trial.count(registers=len(names))
 
 
+STOPPED_SECONDS = 0.4
+
+
+@reported(
+    Report(
+        "stopped-clock",
+        "T10",
+        Kind.GUARD,
+        "gives the guest none of the time that it was stopped",
+        lifecycle="pause",
+        platforms=ANYWHERE,
+    ),
+    Report(
+        "host-slept",
+        "T19",
+        Kind.GUARD,
+        "gives the guest none of the time that it slept with its host",
+        lifecycle="pause",
+        vcpus=2,
+        platforms=ANYWHERE,
+    ),
+)
+def test_a_stopped_guest_does_not_age(trial: Trial) -> None:
+    guest = trial.boot("timers", timer="cntv", instant="armed-far", by="cval")
+    began = time.monotonic()
+    machine = machine_of(guest)
+    machine.stop()
+    with expected(DeadlineExpired, "waited"):
+        guest.hear(Deadline.after(STOPPED_SECONDS * trial.bench.pace), "a word of a guest that is stopped")
+    machine.cont()
+    guest.go()
+    after = guest.hear_until("timer", soon())
+    passed = time.monotonic() - began
+    (before,) = (line for line in guest.of_kind("arranged") if line.number("cpu") == after.number("cpu"))
+    aged = (after.number("cnt") - before.number("cnt")) / guest.hello.number("freq")
+    assert aged < passed - STOPPED_SECONDS * trial.bench.pace / 2, f"the guest has aged by {aged:.2f} s in {passed:.2f} s"
+    witness.hear_out(guest)
+    trial.count(interrupts=timers.judge(guest, interrupted=True), registers=timers.compared(guest))
+    guest.finish()
+
+
 @reported(Report("clock-stands-still", "T9", Kind.GUARD, "lets the guest's clock stand still while it is saved, to the tick"))
 def test_the_clock_stands_still_while_a_guest_is_saved(trial: Trial) -> None:
     guest = armed(trial, "cntv")
     trial.put_through(guest, compare_streams=True)
     before, after = (look.registers["timer/cpu_clock_offset"] for look in trial.looks("stream"))
-    assert before == after, f"the guest's clock is {before} ns at the save and {after} ns at the restore"
+    assert before == after, f"the guest's clock is {before!r} ns at the save and {after!r} ns at the restore"
     judge(trial, guest)
 
 
@@ -105,7 +144,7 @@ def test_a_deadline_that_overflows_is_far_ahead(trial: Trial) -> None:
     guest.go()
     guest.hear_until("timer", soon())
     # The old deadline passes, and QEMU computes the next.
-    with pytest.raises(DeadlineExpired):
+    with expected(DeadlineExpired, "waited"):
         guest.hear_until("irq", Deadline.after(2e-6 * trial.ahead_us))
     assert machine.status() == "running"
     guest.ask()

@@ -25,7 +25,7 @@ def guard(name: str, entries: str | tuple[str, ...], fixed: str, level: str = "e
 
 @dataclass(frozen=True)
 class Write:
-    """A write of a field of a register, or of the register where no field is named, that has to be taken, and what is held then."""
+    """A write that has to be taken, of a field or, where none is named, of a whole register; and what is held then."""
 
     report: Report
     register: str
@@ -118,7 +118,8 @@ def test_with_sve_the_list_has_z_and_no_v(samples: Samples, counts: Counts) -> N
     names = set(sample.registers())
     wide = {f"Z{n}" for n in range(32)}
     assert wide <= names
-    assert not {f"V{n}" for n in range(32)} & names
+    short = sorted({f"V{n}" for n in range(32)} & names)
+    assert not short, f"these are listed: {', '.join(short)}"
     pattern = int.from_bytes(bytes(range(16)), "little")  # there are vectors of 128 bits everywhere
     (answer,) = sample.write({"Z7": pattern})
     assert (answer.errno, answer.value) == (0, pattern)
@@ -167,10 +168,10 @@ def test_the_swapped_ids_mean_what_their_names_say(samples: Samples, counts: Cou
     sample.registers()
     far = 1 << 60
     deadline, counter = sample.write([("CNTV_CVAL_EL0", 5), ("CNTVCT_EL0", far)])
-    assert deadline.value == 5
+    assert deadline.value == 5, f"CVAL reads {deadline.value}"
     assert counter.value is not None
     assert far <= counter.value < far + (1 << 40)
-    assert sample.registers()["CNTV_CVAL_EL0"] == 5
+    assert (cval := sample.registers()["CNTV_CVAL_EL0"]) == 5, f"CVAL reads {cval:#x} after the counter was set"
     counts(registers=2)
 
 
