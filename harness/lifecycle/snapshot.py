@@ -55,11 +55,13 @@ def create(passage: Passage, machine: Machine, path: PurePath) -> None:
 
 
 def attach(machine: Machine, path: PurePath) -> None:
+    """Give a machine the qcow2 image at `path` of its host. Raises QemuFailure."""
     file = {"driver": "file", "filename": str(path)}
     machine.execute("blockdev-add", {"driver": "qcow2", "node-name": _NODE, "file": file})
 
 
 def job_of(passage: Passage, machine: Machine, command: str) -> None:
+    """Carry out `snapshot-save` or `snapshot-load` on that image. Raises as `_job`."""
     _job(passage, machine, command, {"tag": _TAG, "vmstate": _NODE, "devices": [_NODE]})
 
 

@@ -12,13 +12,14 @@ from harness.deadline import Deadline
 from harness.errors import Failure, QemuFailure
 from harness.guest import timers, witness
 from harness.guest.payload import Guest
-from harness.lifecycle.passage import Passage, Saved
+from harness.lifecycle.passage import Passage
 from harness.plugin.reported import Kind, Report
 from harness.plugin.trial import Trial
 from harness.qemu.machine import Machine
 from harness.qemu.spec import Start
 
 SECONDS = 20.0
+_EDITED = "edited"
 
 Edit = Callable[[bytes], bytes]
 
@@ -66,14 +67,14 @@ def last_say(trial: Trial, guest: Guest) -> None:
     judge(trial, guest)
 
 
-def judge(trial: Trial, guest: Guest) -> None:
+def judge(trial: Trial, guest: Guest, *, interrupted: bool = True) -> None:
     """Hear a guest that was told to go on to its end, and judge what became of it."""
     if guest.name == "timers":
         timers.hear_out(guest)
-        trial.count(interrupts=timers.judge(guest, interrupted=True), registers=timers.compared(guest))
+        trial.count(interrupts=timers.judge(guest, interrupted=interrupted), registers=timers.compared(guest))
     else:
         witness.hear_out(guest)
-        trial.count(interrupts=witness.judge(guest, interrupted=True), registers=witness.evidence(guest))
+        trial.count(interrupts=witness.judge(guest, interrupted=interrupted), registers=witness.evidence(guest))
     guest.finish()
 
 
@@ -89,9 +90,10 @@ def edited(trial: Trial, guest: Guest, *edits: Edit) -> Machine:
     for edit in edits:
         data = edit(data)
     restored = passage.twin()
-    stream = Saved(restored, "edited")
-    (restored.directory / stream.name).write_bytes(data)
-    passage.load(restored, stream.path)
+    (restored.directory / _EDITED).write_bytes(data)
+    if restored.place != restored.directory:
+        restored.host.put(restored.directory / _EDITED, restored.place / _EDITED)
+    passage.load(restored, restored.place / _EDITED)
     guest.follow([source, restored])
     return restored
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.errors import Failure
 from harness.lifecycle.passage import Passage
 from harness.plugin.matrix import Params
-from harness.plugin.reported import ANYWHERE, Kind, Report, reported
+from harness.plugin.reported import ANYWHERE, WITH_KVM, Kind, Report, reported
 from harness.plugin.trial import Trial
 from harness.state.edit import set_field
 from harness.state.stream import decode
@@ -102,3 +102,39 @@ def test_a_machine_is_saved_right_after_a_reset(trial: Trial) -> None:
     restored.cont()
     guest.restart()
     last_say(trial, guest)
+
+
+@reported(
+    Report(
+        "tables-left-out",
+        "G10",
+        Kind.GUARD,
+        "saves the ITS tables that are in the guest's memory, after KVM has written them",
+        lifecycle="kvm-restore",
+        vcpus=2,
+        platforms=WITH_KVM,
+    )
+)
+def test_the_tables_of_the_its_are_saved(trial: Trial) -> None:
+    guest = trial.boot("gic", kinds="lpi")
+    trial.put_through(guest)
+    judge(trial, guest)
+
+
+@reported(
+    Report(
+        "dirty-ring",
+        "M1",
+        Kind.GUARD,
+        "sends the pages that the GIC writes when no vCPU runs, with a dirty ring too",
+        lifecycle="live-unix",
+        vcpus=2,
+        platforms=WITH_KVM,
+    )
+)
+def test_lpis_survive_a_migration_with_a_dirty_ring(trial: Trial) -> None:
+    with_ring = {"accel": "kvm,dirty-ring-size=4096"}
+    trial.vary(with_ring, with_ring)
+    guest = trial.boot("gic", kinds="lpi")
+    trial.put_through(guest)
+    judge(trial, guest)

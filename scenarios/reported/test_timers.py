@@ -8,7 +8,8 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, TimerFailure
 from harness.guest import timers, witness
 from harness.guest.payload import Guest
-from harness.plugin.reported import ANYWHERE, Kind, Report, reported
+from harness.plugin.matrix import Params
+from harness.plugin.reported import ANYWHERE, WITH_KVM, Kind, Report, reported
 from harness.plugin.trial import Trial
 from harness.qemu.machine import Machine
 from harness.state import kvm_ids
@@ -166,3 +167,99 @@ def test_the_rtc_shows_the_time_of_day_after_a_restore(trial: Trial) -> None:
     assert abs(drift) < 2, f"the RTC is off by {drift:.0f} s"  # it counts whole seconds
     restored.cont()
     last_say(trial, guest)
+
+
+@reported(
+    Report(
+        "cval-moved-ahead",
+        "T7",
+        Kind.GUARD,
+        "sets a soft timer for an emulated timer whose CVAL is moved ahead",
+        lifecycle="straight",
+        level="vhe",
+        platforms=WITH_KVM,
+    ),
+    Report(
+        "l1-kvm-ticks",
+        "N7",
+        Kind.GUARD,
+        "lets a KVM that runs in its guest take timer interrupts, one after the other",
+        lifecycle="straight",
+        platforms=WITH_KVM,
+    ),
+)
+def test_a_periodic_timer_of_a_guest_of_kvm_ticks(case: Params, trial: Trial) -> None:
+    guest = armed(trial, "cntv_el02" if case.level == "vhe" else "cntv", "periodic")
+    trial.put_through(guest)
+    judge(trial, guest, interrupted=False)
+
+
+@reported(
+    Report(
+        "stale-istatus",
+        "N5",
+        Kind.GUARD,
+        "shows ISTATUS to a guest hypervisor that polls its EL1 timer without an exit",
+        lifecycle="straight",
+        level="vhe",
+        platforms=WITH_KVM,
+    )
+)
+def test_a_guest_hypervisor_that_polls_sees_istatus(trial: Trial) -> None:
+    guest = armed(trial, "cntv_el02", "pending")
+    trial.put_through(guest)
+    judge(trial, guest, interrupted=False)
+
+
+@reported(
+    Report(
+        "counters-after-reset",
+        "T11",
+        Kind.GUARD,
+        "gives all vCPUs the same virtual counter when they were reset",
+        lifecycle="reset",
+        vcpus=2,
+        platforms=WITH_KVM,
+    )
+)
+def test_vcpus_that_were_reset_have_the_same_counter(trial: Trial) -> None:
+    guest = armed(trial, "cntv", "armed-far")
+    trial.put_through(guest)
+    judge(trial, guest)
+    first, second = (line.number("run") for line in guest.of_kind("timer")[:2])
+    apart = (second - first) / guest.hello.number("freq")
+    assert 0 <= apart < 1, f"read one after the other, their counters are {apart:.3f} s apart"
+
+
+# Each thread of a QEMU to the one half of the CPUs and to the other, in turn. $1: what its command line holds.
+_HOP = """
+for each in /proc/[0-9]*; do
+    case $(cat $each/comm 2>/dev/null) in qemu*) tr '\\0' ' ' <$each/cmdline | grep -q -F -- "$1" && tasks=$each/task;; esac
+done
+for round in $(seq 20); do
+    for task in $tasks/*; do taskset -p $((round % 2 + 1)) ${task##*/} >/dev/null; done
+done
+"""
+
+
+def hop(machine: Machine) -> None:
+    """Move the threads of a machine's vCPUs from one CPU of its host to another, again and again."""
+    machine.host.run(["sh", "-c", _HOP, "hop", str(machine.place)], Deadline.after(60))
+
+
+@reported(
+    Report(
+        "vcpu-moves-between-cores",
+        ("T16", "T17"),
+        Kind.GUARD,
+        "loses no tick of a vCPU whose thread moves from one core to another",
+        lifecycle="straight",
+        vcpus=2,
+        platforms=WITH_KVM,
+    )
+)
+def test_ticks_come_while_vcpus_move(trial: Trial) -> None:
+    guest = trial.boot("timers", timer="cntv", instant="periodic", by="cval", ticks=150, period_us=20_000)
+    hop(machine_of(guest))
+    guest.go()
+    judge(trial, guest, interrupted=False)

@@ -183,3 +183,35 @@ def test_the_physical_counter_can_be_restored(samples: Samples, counts: Counts) 
     assert answer.errno == 0 and answer.value is not None
     assert 1000 <= answer.value < 1000 + 1_000_000_000, f"it reads {answer.value}"
     counts(registers=1)
+
+
+GICD_IIDR = 0x08
+GICR_CTLR, GICR_PENDBASER = 0x00, 0x78
+ENABLE_LPIS = 1
+# Addresses of pending tables are multiples of 64 KiB, below them are attributes (IHI 0069H, 12.11.26).
+TABLE, OTHER_TABLE, ADDRESS = 0x40010000, 0x40020000, 0xFFFF0000
+
+
+@reported(guard("gicd-iidr", "G5", "takes an older revision of the distributor, and is that then"))
+def test_an_older_revision_of_the_distributor_is_taken(samples: Samples, counts: Counts) -> None:
+    sample = samples.at("el1")
+    had = sample.gic()["distributor"][f"{GICD_IIDR:#x}"]
+    older = had & ~0xF000 | (had >> 12 & 0xF) - 1 << 12
+    (answer,) = sample.write_gic(("distributor", GICD_IIDR, older))
+    assert (answer.errno, answer.value) == (0, older), f"GICD_IIDR holds {answer.value:#x} after {older:#x} was written"
+    counts(registers=1)
+
+
+@reported(guard("lpis-enabled-too-soon", "G7", "takes a pending table's address before LPIs are enabled, and none after"))
+def test_tables_come_before_lpis_are_enabled(samples: Samples, counts: Counts) -> None:
+    sample = samples.at("el1")
+    first, enabled, second = sample.write_gic(
+        ("redistributor", GICR_PENDBASER, TABLE),
+        ("redistributor", GICR_CTLR, ENABLE_LPIS),
+        ("redistributor", GICR_PENDBASER, OTHER_TABLE),
+    )
+    held = [answer.value & ADDRESS for answer in (first, second) if answer.value is not None]
+    assert enabled.value is not None
+    assert enabled.value & ENABLE_LPIS
+    assert held == [TABLE, TABLE], f"the pending table is at {held[0]:#x} before LPIs are enabled, and at {held[1]:#x} after"
+    counts(registers=3)

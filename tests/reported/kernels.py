@@ -8,7 +8,8 @@ from typing import Any
 
 from harness.kvm.sample import Answer
 
-_CSV2, _GIC, _PMUVER = 0xF << 56, 0xF << 24, 0xF << 8
+_PMUVER = 0xF << 8
+_IIDR = 0x4B00343B
 _RESET = {
     "ID_AA64PFR0_EL1": 0x1101001121110112,
     "ID_AA64DFR0_EL1": 0xF010305609,
@@ -33,6 +34,7 @@ class Vcpu:
         self.kinds = [(level,)]
         self.values = dict(_RESET)
         self.entered = False
+        self.gic_values: dict[tuple[str, int], int] = {}
         if level != "el1":
             self.values |= dict.fromkeys(_OF_EL2, 0)
         if fault == "hides VNCR_EL2":
@@ -75,11 +77,21 @@ class Vcpu:
         if self.fault != "believes user space":
             self.values["ID_AA64PFR0_EL1"] |= 1 << 24
 
+    def write_gic(self, *writes: tuple[str, int, int]) -> list[Answer]:
+        return [self._write_gic(*each) for each in writes]
+
+    def _write_gic(self, part: str, at: int, value: int) -> Answer:
+        lpis = self.gic_values.get(("redistributor", 0), 0) & 1
+        stuck = part == "distributor" and self.fault == "keeps the revision"
+        if not stuck and (not lpis or self.fault == "moves tables under LPIs"):
+            self.gic_values[part, at] = value
+        return Answer(0, self.gic_values.get((part, at), _IIDR))
+
     def gic(self) -> Any:
         expired = self.values["CNTV_CTL_EL0"] & 1 and self.values["CNTV_CVAL_EL0"] <= self.values["CNTVCT_EL0"]
         line = expired and (self.entered or self.fault == "moves the line")
         level = 0 if self.fault == "hides the line" else (1 << 27) * bool(line)
-        return {"levels": {"ppis": [level]}, "redistributors": [{"0x10200": 0}]}
+        return {"distributor": {"0x8": _IIDR}, "levels": {"ppis": [level]}, "redistributors": [{"0x10200": 0}]}
 
 
 class Kernel:

@@ -17,7 +17,7 @@ import pytest
 
 from harness.errors import HarnessError, Verdict
 from harness.guest.payload import Guest
-from harness.lifecycle import Lifecycle
+from harness.lifecycle import LIFECYCLES, Lifecycle
 from harness.lifecycle.passage import Passage, Saved
 from harness.plugin.matrix import Params
 from harness.plugin.reported import Kind
@@ -89,6 +89,7 @@ def an_hour_later(data: bytes) -> bytes:
 
 AGED = r"the guest has aged by \d\.\d+ s in"
 X7_LOST = payload(r"vCPU 0: X7 had 0x[0-9a-f]+ has 0x", "gpr")
+LATE = Sabotage(r"interrupt 1 on vCPU \d came 1\d{3}\.\d ms late", asked={"instant": "armed", "sabotage": "late"})
 ACCEPTED = Sabotage("nothing failed; expected was: ", alike=True)
 
 SABOTAGES = {
@@ -117,6 +118,11 @@ SABOTAGES = {
     # timers
     "stopped-clock": Sabotage(AGED, patch=("harness.qemu.machine.Machine.stop", lambda _: None)),
     "host-slept": Sabotage(AGED, patch=("harness.qemu.machine.Machine.stop", lambda _: None)),
+    "cval-moved-ahead": LATE,
+    "l1-kvm-ticks": LATE,
+    "stale-istatus": Sabotage("ISTATUS is missing", asked={"instant": "armed", "sabotage": "loses-istatus"}),
+    "counters-after-reset": Sabotage("went back by", asked={"instant": "armed", "sabotage": "counter-back"}),
+    "vcpu-moves-between-cores": Sabotage(LATE.words, LATE.asked, patch=("scenarios.reported.test_timers.hop", lambda _: None)),
     "swapped-ids": Sabotage("CNT", patch=("harness.state.kvm_ids.name_of", lambda number: f"CNT of {number}")),
     "clock-stands-still": Sabotage(r"the guest's clock is \d+ ns at the save and \d+ ns", edit=an_hour_later),
     "next-tick-overflows": Sabotage(
@@ -132,6 +138,8 @@ SABOTAGES = {
     "reset-of-the-first-cpu-only": payload("interrupts lost", "lost"),
     "reboot-with-an-its": payload("surplus interrupts", "twice"),
     "registers-of-the-last-spis": Sabotage("priority had", edit=last_priorities_lost),
+    "tables-left-out": payload("interrupts lost", "lost"),
+    "dirty-ring": payload("interrupts lost", "lost"),
     "saved-right-after-reset": Sabotage(
         "the ITS still has its cbaser", edit=lambda data: set_field(data, "arm_gicv3_its", "cbaser", 1 << 63)
     ),
@@ -149,6 +157,10 @@ SABOTAGES = {
     "line-moved-by-user-space": kernel("PPIs 0x8000000 are pending before the vCPU has run", "moves the line"),
     "timer-line-is-read": kernel("CNTV has expired, and the lines of PPIs are 0x0", "hides the line"),
     "swapped-ids-in-kvm": kernel("CVAL reads", "swaps the ids"),
+    "gicd-iidr": kernel("GICD_IIDR holds 0x4b00343b", "keeps the revision"),
+    "lpis-enabled-too-soon": kernel(
+        "at 0x40010000 before LPIs are enabled, and at 0x40020000 after", "moves tables under LPIs"
+    ),
     "physical-counter": kernel("it reads 10000", "leaks the physical counter"),
 }
 
@@ -173,6 +185,8 @@ class SabotagedTrial(Trial):
     @property
     def lifecycle(self) -> Lifecycle:
         usual = super().lifecycle
+        if usual.needs_kvm:
+            usual = LIFECYCLES["file"]
         if self.sabotage.edit is None:
             return usual
         by = type("Edited", (EditingPassage,), {"edit": staticmethod(self.sabotage.edit)})
@@ -182,7 +196,8 @@ class SabotagedTrial(Trial):
         return super().boot(name, **{**arguments, **self.sabotage.asked})
 
     def vary(self, source: Mapping[str, Any], destination: Mapping[str, Any]) -> None:
-        super().vary(source, {} if self.sabotage.alike else destination)
+        here, there = ({name: value for name, value in side.items() if name != "accel"} for side in (source, destination))
+        super().vary(here, {} if self.sabotage.alike else there)
 
 
 @pytest.fixture
