@@ -73,6 +73,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; in a worker, make sure that it does not outlive the controller."""
     config.addinivalue_line("markers", "matrix(matrix): the cases of a scenario, a harness.plugin.matrix.Matrix")
+    config.addinivalue_line("markers", "report(*reports): what has been reported and is shown, harness.plugin.reported.Report")
     if _is_worker(config):
         die_with_parent()
     else:

@@ -455,7 +455,7 @@ class Trial:
         assert self._payload is not None
         far = side.startswith("destination")
         ground = self._grounds[-1 if far else 0]
-        spec = replace(self._spec, kernel=ground.workshop.host.bring(self._payload), **self._varied[far])
+        spec = replace(self._spec, **{"kernel": ground.workshop.host.bring(self._payload), **self._varied[far]})
         machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)
