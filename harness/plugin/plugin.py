@@ -169,9 +169,8 @@ def _replay(metafunc: pytest.Metafunc, matrix: Matrix, order: Order) -> None:
         metafunc.parametrize("case", [pytest.param(Params({}), id="elsewhere")])
         return
     try:
-        cases = replay.cases(
-            order, _there(matrix, config), platforms.variants(config.getoption), config.getoption("--platform")
-        )
+        variants = platforms.variants(config.getoption)
+        cases = replay.cases(order, matrix, _there(matrix, config), variants, config.getoption("--platform"))
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     metafunc.parametrize("case", [pytest.param(case, id=words) for case, words in cases])

@@ -18,22 +18,24 @@ from harness.rerun.plan import LAB, OPTIONS, Changes, Order, Plan
 _SOURCE_LAB = tuple(name for name in LAB if name != "lab_modules")
 
 
-def cases(order: Order, matrix: Matrix, variants: list[dict[str, str]], platform: str) -> list[tuple[Params, str]]:
-    """Return the cases of an order with their ids: one for each run. `matrix` is as the platform has it.
+def cases(
+    order: Order, everywhere: Matrix, there: Matrix, variants: list[dict[str, str]], platform: str
+) -> list[tuple[Params, str]]:
+    """Return the cases of an order with their ids: one for each run. `there` is the matrix as the platform has it.
 
     A value that the platform has only one other for becomes that (a CPU under KVM). Raises UsageError where no such case is.
     """
     given, where = order.plan.params, "--replay"
-    if given.keys() != matrix.factors.keys():
-        ours = ", ".join(matrix.factors)
+    if given.keys() != there.factors.keys():
+        ours = ", ".join(there.factors)
         raise UsageError(f"the scenario has the parameters {ours}, not {', '.join(given)}", where=where)
     only = {name: [value] for name, value in given.items()}
-    for name, values in matrix.factors.items():
+    for name, values in there.factors.items():
         if given[name] not in values:
-            if len(values) != 1:
+            if len(values) != 1 or given[name] not in everywhere.factors[name]:
                 raise UsageError(f"there is no {name} {given[name]} on {platform}", where=where)
             only[name] = list(values)
-    rows = matrix.rows(everything=True, only=only)
+    rows = there.rows(everything=True, only=only)
     if len(rows) != 1 or len(variants) != 1:
         raise UsageError(f"there is no such case on {platform}", where=where)
     case = Params(order.plan.changes.of_case({**variants[0], **rows[0]}))

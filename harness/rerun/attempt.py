@@ -103,6 +103,8 @@ def _ended(case: Case, out: Path) -> Ended:
 
 
 def _last_words(text: str) -> str:
-    """Return the last line in which pytest says why it has not run anything."""
-    lines = [line.strip(" !").removeprefix("ERROR: ").removeprefix("_pytest.outcomes.Exit: ") for line in text.splitlines()]
-    return next((line for line in reversed(lines) if line and not line.startswith(("no tests ran", "="))), "")
+    """Return the line in which pytest says why it has not run anything: its first error, or else its last line."""
+    lines = [line.strip(" !").removeprefix("_pytest.outcomes.Exit: ") for line in text.splitlines()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    said = [line for line in lines if line and not line.startswith(("no tests ran", "="))]
+    return next(iter(errors or said[::-1]), "")

@@ -9,7 +9,8 @@ from harness.errors import Suspect, UsageError, Verdict
 
 # In this order. A hexadecimal number of up to four digits stays: it is the value of a field, and says what went wrong.
 _ACCIDENTS = (
-    (re.compile(r"(?:/[^\s/:;,'\"]+)+/(?=[^\s/])"), ""),  # where a file is
+    (re.compile(r"\s+"), " "),
+    (re.compile(r"(?<![\w.])(?:/[^\s/:;,'\"]+)+/(?=[^\s/])"), ""),  # where a file is
     (re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+"), "+#"),  # where in a function of a kernel
     (re.compile(r" \(and \d+ more\)"), ""),
     (re.compile(r"\bcpu\d+/"), "cpu#/"),

@@ -24,7 +24,7 @@ OPTIONS = ("platform", "qemu", "dst_qemu", *LAB, *(f"dst_{name}" for name in LAB
 """The options of pytest that a plan may name, in Python's spelling."""
 MOST_RUNS = 1000
 
-_TEST = re.compile(r"(?P<path>[\w-][\w./-]*\.py)::\w+")
+_TEST = re.compile(r"(?P<path>\w[\w./-]*\.py)::\w+")
 _NAME = re.compile(r"[A-Za-z]\w*")
 _WORD = re.compile(r"[\w.,=+:#-]*")
 
