@@ -66,9 +66,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--qemu", metavar="PATH", help="A qemu-system-aarch64, or a Debian suite that was set up.")
     group.addoption("--dst-qemu", metavar="PATH", help="The destination's QEMU, where it is another one.")
     for option, (metavar, what) in platforms.LAB_OPTIONS.items():
-        group.addoption(option, action="append", metavar=metavar, help=f"{what}; may repeat.")
+        group.addoption(option, action="append", metavar=metavar, help=what)
     for option, (metavar, what) in platforms.DST_LAB_OPTIONS.items():
-        group.addoption(option, metavar=metavar, help=f"{what}, on the destination's lab.")
+        group.addoption(option, action="append", metavar=metavar, help=f"Of the destination's lab: {what}")
     group.addoption("--hosts", metavar="FILE", help="The inventory of real hosts (default: hosts.toml, or $HARNESS_HOSTS).")
     group.addoption("--out", metavar="DIR", help="Where results and bundles go (default: out).")
     # For `harness repro` and its like: the one case that FILE describes (harness/rerun/plan.py), in place of a matrix's.
