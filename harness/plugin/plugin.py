@@ -172,7 +172,7 @@ def _replay(metafunc: pytest.Metafunc, matrix: Matrix, order: Order) -> None:
         variants = platforms.variants(config.getoption)
         cases = replay.cases(order, matrix, _there(matrix, config), variants, config.getoption("--platform"))
     except UsageError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(str(error)) from None
     metafunc.parametrize("case", [pytest.param(case, id=words) for case, words in cases])
 
 

@@ -15,7 +15,8 @@ from harness.rerun import inputs
 from harness.rerun.failure import Failure
 from harness.rerun.plan import LAB, OPTIONS, Changes, Order, Plan
 
-_SOURCE_LAB = tuple(name for name in LAB if name != "lab_modules")
+# Options that are parameters of cases, for they may repeat.
+_VARIED = tuple(f"{side}{name}" for side in ("", "dst_") for name in LAB if name != "lab_modules")
 
 
 def cases(
@@ -66,7 +67,7 @@ class Records:
         if order:
             plan = Plan(test, order.plan.params, options, order.plan.changes, order.plan.dropped)
         else:
-            plan = Plan(test, {name: value for name, value in params.items() if name not in _SOURCE_LAB}, options)
+            plan = Plan(test, {name: value for name, value in params.items() if name not in _VARIED}, options)
         return {
             "plan": plan.to_data(),
             "failure": Failure(*finding(error)).to_data(),
@@ -79,7 +80,7 @@ class Records:
         options = {}
         for name in OPTIONS:
             value = self._option(f"--{name.replace('_', '-')}")
-            value = params.get(name) if name in _SOURCE_LAB else value[0] if isinstance(value, list) and value else value
+            value = params.get(name) if name in _VARIED else value[0] if isinstance(value, list) and value else value
             if value:
                 options[name] = str(value)
         return options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -79,7 +80,7 @@ def run(plan: Plan, wanted: Failure, runs: int, root: Path, out: Path) -> Outcom
     env = {name: value for name, value in os.environ.items() if name not in _NOT_OURS}
     done = subprocess.run(argv, cwd=root, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if not (out / results.NAME).is_file():
-        raise Cannot(_last_words(done.stderr) or _last_words(done.stdout) or f"pytest ended with status {done.returncode}")
+        raise Cannot(_why(done.stdout, done.stderr) or f"pytest ended with status {done.returncode}")
     cases = results.read(out).cases
     if len(cases) != runs:
         raise Cannot(f"pytest ended with status {done.returncode} after {len(cases)} of {runs} runs")
@@ -102,9 +103,13 @@ def _ended(case: Case, out: Path) -> Ended:
     return Ended(Failure.from_data(record["failure"], str(folder)), folder)
 
 
-def _last_words(text: str) -> str:
-    """Return the line in which pytest says why it has not run anything: its first error, or else its last line."""
-    lines = [line.strip(" !").removeprefix("_pytest.outcomes.Exit: ") for line in text.splitlines()]
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    said = [line for line in lines if line and not line.startswith(("no tests ran", "="))]
-    return next(iter(errors or said[::-1]), "")
+def _why(stdout: str, stderr: str) -> str:
+    """Return the line in which pytest says why it has not run anything: collection, or else pytest itself."""
+    for text, pattern in (
+        (stdout, r"^E +pytest\.UsageError: (.+)"),
+        (stderr, r"^ERROR: (.+)"),
+        (stdout, r"outcomes\.Exit: (.+?) !+$"),
+    ):
+        if found := re.search(pattern, text, re.MULTILINE):
+            return found[1]
+    return next(iter([line for line in stdout.splitlines() if line.strip()][::-1]), "")

@@ -55,7 +55,14 @@ _out = click.option("--out", type=click.Path(path_type=Path), metavar="DIR", hel
 
 
 def _named(chosen: dict[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in chosen.items() if value is not None}
+    """Return the options that were given. Pytest runs elsewhere, so paths become absolute."""
+    from harness.assets.debian import SUITES
+
+    def settled(name: str, value: str) -> str:
+        is_path = name != "platform" and not name.endswith("cpu") and value not in SUITES
+        return str(Path(value).absolute()) if is_path and ("/" in value or Path(value).exists()) else value
+
+    return {name: settled(name, value) for name, value in chosen.items() if value is not None}
 
 
 @click.command()

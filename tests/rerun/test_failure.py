@@ -27,7 +27,10 @@ LOST = Failure(
         ("cpu0/X1 was 0x12345 and is 0xffff80001234", "cpu1/X1 was 0x99999 and is 0xffff8000aaaa"),
         ("lost (and 3 more); suspect", "lost; suspect"),
         ("registers differ: cpu0/Z#, cpu1/Z#", "registers differ: cpu0/Z#"),
-        ("WARNING: CPU: 1 PID: 231 at arch/arm64/kvm/nested.c:41 f+0x12/0x34", "WARNING: CPU: 0 PID: 7 at arch/arm64/kvm/nested.c:44 f+0x8/0x34"),
+        (
+            "WARNING: CPU: 1 PID: 231 at arch/arm64/kvm/nested.c:41 f+0x12/0x34",
+            "WARNING: CPU: 0 PID: 7 at arch/arm64/kvm/nested.c:44 f+0x8/0x34",
+        ),
         ("[   12.345678] kvm [231]: it", "[    1.000001] kvm [9]: it"),
         ("/tmp/armvirt-abc/1-x/stream: no", "/run/user/1000/armvirt-x/2-y/stream: no"),
     ],
@@ -84,7 +87,9 @@ def test_as_data() -> None:
     assert Failure.from_data(json.loads(json.dumps(LOST.to_data())), "x") == LOST
 
 
-@pytest.mark.parametrize("data", [None, {}, {"verdict": "fail", "suspect": "me", "words": ""}, {"verdict": 1, "suspect": None, "words": ""}])
+@pytest.mark.parametrize(
+    "data", [None, {}, {"verdict": "fail", "suspect": "me", "words": ""}, {"verdict": 1, "suspect": None, "words": ""}]
+)
 def test_what_is_no_failure(data: object) -> None:
     with pytest.raises(UsageError, match="'failure'"):
         Failure.from_data(data, "x")

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -216,9 +218,7 @@ def test_nothing_is_left_when_it_is_ended(project: Project, number: int, tmp_pat
     until(lambda: not list(private.iterdir()))
 
 
-def until(true: Any) -> None:
-    import time
-
+def until(true: Callable[[], bool]) -> None:
     limit = time.monotonic() + 20
     while not true():
         assert time.monotonic() < limit
