@@ -125,7 +125,11 @@ def _readme(evidence: Evidence, streams: list[dict[str, object]]) -> str:
         f"Case:       {case.circumstances}",
         f"Compared:   {case.compared.registers} registers, {case.compared.interrupts} interrupts",
         "",
-        "To try it again, from the harness's own folder:",
+        "To try it again, here or on another computer, with the harness set up:",
+        "",
+        "    harness repro THIS-DIRECTORY",
+        "",
+        "or, where the harness has the same scenarios and the same kernels and QEMUs are at hand, from its own folder:",
         "",
         f"    {_rerun(evidence)}",
     ]
