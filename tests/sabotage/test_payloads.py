@@ -60,6 +60,7 @@ SABOTAGES = (
     _gic("lost", r"took 24 of 25; .*spi 98 was taken 0 times, expected 1", TimerFailure),
     Sabotage("memory-oracle", "memory", "flip", GuestFailure, r"vCPU 0: node \d+ at 0x[0-9a-f]+: .*1 of 4 words wrong"),
     Sabotage("memory-oracle", "memory", "stop-heart", GuestFailure, r"vCPU 0: the heart beat 0 times"),
+    Sabotage("device-oracle", "devices", "other", GuestFailure, r"vCPU 0: flash@0 at 0x4000000 had 0x[0-9a-f]+ has 0x"),
     _registers("gpr", r"vCPU 0: X7 had 0x[0-9a-f]+ has 0x"),
     _registers("fp", r"vCPU 0: V9, .*had 0x[0-9a-f]+ has 0x"),
     _registers("sys", r"vCPU 0: TPIDR_EL1 had 0x[0-9a-f]+ has 0x"),
