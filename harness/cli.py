@@ -345,7 +345,7 @@ def new_report(name: str, title: str, affected: str, links: tuple[str, ...]) -> 
     """
     from harness.report import new
 
-    test = new.write(new.New(name, title, affected, links))
+    test = new.write(new.New(name, title, affected, links), new.FOLDER)
     click.echo(f"{test}\nrun it:    pytest scenarios/reported -k {name}\nits page:  python -m scenarios.reported.page")
 
 

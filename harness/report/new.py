@@ -25,7 +25,7 @@ class New:
     links: tuple[str, ...]
 
 
-def write(report: New, folder: Path = FOLDER) -> Path:
+def write(report: New, folder: Path) -> Path:
     """Write the skeleton and the entry; return the skeleton. Raises UsageError, with nothing written."""
     if not _NAME.fullmatch(report.name):
         raise UsageError(f"{report.name!r} is no name for a report", remedy="write it as in el2-timer-lost")

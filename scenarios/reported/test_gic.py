@@ -34,8 +34,8 @@ def test_each_vcpu_keeps_its_own_pending_table(trial: Trial) -> None:
     guest = trial.boot("gic", kinds="lpi")
     trial.put_through(guest, compare_streams=True)
     for look in trial.looks("stream"):
-        tables = [look.registers[f"gicv3/cpu[{n}].gicr_pendbaser"] for n in range(2)]
-        assert len(set(tables)) == 2, f"both vCPUs have their pending table at {tables[0]!r}"
+        tables = [value for name, value in look.registers.items() if "gicr_pendbaser" in name]
+        assert len(tables) == len(set(tables)) == 2, f"pending tables of two vCPUs: {', '.join(map(str, tables))}"
     judge(trial, guest)
 
 

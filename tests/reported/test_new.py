@@ -86,7 +86,6 @@ def test_no_catalogue_is_one_line(tmp_path: Path) -> None:
 
 def test_the_command_says_what_to_do_next(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(new, "FOLDER", folder)
-    monkeypatch.setattr(new.write, "__defaults__", (folder,))
     answer = CliRunner().invoke(main, ["new-report", "guest-hangs"])
     assert answer.exit_code == 0
     assert answer.stdout.splitlines()[1:] == [
