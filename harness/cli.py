@@ -9,6 +9,7 @@ import click
 
 from harness.assets.debian import SUITES
 from harness.errors import HarnessError
+from harness.rerun.commands import bisect_step, repro
 
 USER_ERROR = 2
 # What `setup --prune` leaves of the templates of labs: those used of late, a few of them.
@@ -347,6 +348,10 @@ def new_report(name: str, title: str, affected: str, links: tuple[str, ...]) -> 
 
     test = new.write(new.New(name, title, affected, links), new.FOLDER)
     click.echo(f"{test}\nrun it:    pytest scenarios/reported -k {name}\nits page:  python -m scenarios.reported.page")
+
+
+main.add_command(repro)
+main.add_command(bisect_step)
 
 
 if __name__ == "__main__":

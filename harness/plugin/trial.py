@@ -44,7 +44,8 @@ from harness.qemu.machine import AnyMachine
 from harness.qemu.migration import TransferFailed
 from harness.qemu.spec import MachineSpec, Start
 from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
-from harness.report.model import Case
+from harness.report.model import Case, Scalar
+from harness.rerun.plan import Changes
 from harness.state.diff import between, compare
 from harness.state.model import State
 from harness.state.rules import RULES, RUNNING, Rule
@@ -87,6 +88,7 @@ class Trial:
 
     bench: Bench
     params: Mapping[str, Any]
+    changes: Changes = field(default_factory=Changes)
     timeline: Timeline = field(default_factory=Timeline)
     machines: list[AnyMachine] = field(default_factory=list)
     guests: list[Guest] = field(default_factory=list)
@@ -103,6 +105,9 @@ class Trial:
     _payload: Path | None = None
     # What the machines of the source and of the destination have beside that, fields of MachineSpec by name.
     _varied: Sequence[Mapping[str, Any]] = ({}, {})
+    _chosen: Mapping[str, str] = field(default_factory=dict)
+    # What the scenario found out, for results and reports beside the parameters.
+    found: dict[str, Scalar] = field(default_factory=dict)
     _grounds: Sequence[Ground] = ()
     # The kernels under test, each with how far its log had come.
     _marks: Sequence[tuple[Watched, int]] = ()
@@ -169,9 +174,13 @@ class Trial:
             each.clear()
         self.registers, self.interrupts = 0, 0
 
-    def vary(self, source: Mapping[str, Any], destination: Mapping[str, Any]) -> None:
-        """Have the machines of each side, from now on, be what the case's parameters do not say: fields of MachineSpec."""
+    def vary(self, source: Mapping[str, Any], destination: Mapping[str, Any], qemu: str = "", dst_qemu: str = "") -> None:
+        """Have the machines of each side, from now on, be what the case's parameters do not say: fields of MachineSpec.
+
+        `qemu`, `dst_qemu`: another QEMU than the run's, as the options of these names take it.
+        """
         self._varied = (source, destination)
+        self._chosen = {"qemu": qemu, "dst_qemu": dst_qemu}
 
     def boot(self, name: str, **arguments: object) -> Guest:
         """Start a payload on this case's CPU, level and number of vCPUs, and wait until all that it arranges is in place.
@@ -191,7 +200,7 @@ class Trial:
             # QEMU moves the counters of a guest at vEL2 by CNTVOFF_EL2 whenever it stops it: a case of its own (known issue
             # kvm-vel2-counter-offset) and not the end of all others.
             given["offset"] = "none"
-        given |= arguments
+        given = self.changes.of_payload(given | arguments)
         spec = MachineSpec(
             kernel=source.workshop.host.bring(self.bench.payloads.path(name)),
             append=" ".join(f"{key}={value}" for key, value in given.items()),
@@ -203,6 +212,7 @@ class Trial:
             console=console,
             machine=_machine_type(self._grounds),
         )
+        spec = self.changes.of_machine(spec)
         if source.workshop.host is source.workshop.desk:
             # Elsewhere, whoever runs the host has seen to it that there is room.
             self._open.enter_context(slots.held(self.bench.slots, spec.vcpus, slots.capacity()))
@@ -256,6 +266,10 @@ class Trial:
         rules = self.rules
         for pair in passage.pairs:
             self._compare(pair, (*rewrites, *RUNNING, *rules) if pair.ran else rules)
+        self.go(guest)
+
+    def go(self, guest: Guest) -> None:
+        """Tell the guest that the lifecycle is over."""
         guest.go()
         self._went = time.monotonic()
 
@@ -429,7 +443,7 @@ class Trial:
 
     def _settle_in(self) -> None:
         """Find where both sides run, and remember how far their kernels' logs had come. Raises Unsupported."""
-        self._grounds = self.bench.grounds(self.params)
+        self._grounds = self.bench.grounds({**self.params, **self._chosen})
         self._marks = [(kernel, kernel.log.mark()) for ground in self._distinct_grounds for kernel in ground.kernels]
         lifecycle, qemu = self.lifecycle, self.source.qemu
         if qemu.version[:2] < lifecycle.since:

@@ -101,3 +101,21 @@ def test_a_flash_image_of_another_size_is_refused(trial: Trial) -> None:
     with refusal("requires 67108864 bytes, pflash0 block backend provides 4096 bytes"):
         another(trial, Start.PAUSED, arguments=("-drive", f"if=pflash,format=raw,file={image}"))
     last_say(trial, guest)
+
+
+# The name of a subsection of the stream's configuration, its version, and the value: 4 KiB, as every QEMU of today writes it.
+PAGE_BITS = b"configuration/target-page-bits" + bytes([0, 0, 0, 1]) + bytes([0, 0, 0, 12])
+
+
+@reported(Report("smaller-pages", "V7", Kind.MODEL, "refuses a stream whose smallest page is another one, and names both"))
+def test_a_stream_with_pages_of_1_kib_is_refused(trial: Trial) -> None:
+    guest = trial.boot("registers", sets="gpr")
+
+    def with_pages_of_1_kib(data: bytes) -> bytes:
+        assert data.count(PAGE_BITS) == 1
+        return data.replace(PAGE_BITS, PAGE_BITS[:-1] + bytes([10]))
+
+    with refusal("XX"):
+        edited(trial, guest, with_pages_of_1_kib)
+    machine_of(guest).cont()
+    last_say(trial, guest)

@@ -197,9 +197,9 @@ class SabotagedTrial(Trial):
     def boot(self, name: str, **arguments: object) -> Guest:
         return super().boot(name, **{**arguments, **self.sabotage.asked})
 
-    def vary(self, source: Mapping[str, Any], destination: Mapping[str, Any]) -> None:
+    def vary(self, source: Mapping[str, Any], destination: Mapping[str, Any], qemu: str = "", dst_qemu: str = "") -> None:
         here, there = ({name: value for name, value in side.items() if name != "accel"} for side in (source, destination))
-        super().vary(here, {} if self.sabotage.alike else there)
+        super().vary(here, {} if self.sabotage.alike else there, qemu, dst_qemu)
 
 
 @pytest.fixture
