@@ -331,6 +331,25 @@ def preflight(
     sys.exit(any(each.fails for each in forecasts))
 
 
+@main.command("new-report")
+@click.option("--title", default="what happens", metavar="TEXT", help="The failure, in one sentence.")
+@click.option(
+    "--affected", default="which versions, as far as it is known", metavar="TEXT", help="Which versions, as far as it is known."
+)
+@click.option("--link", "links", multiple=True, metavar="URL", help="Where it is reported; may repeat.")
+@click.argument("name")
+def new_report(name: str, title: str, affected: str, links: tuple[str, ...]) -> None:
+    """Begin a scenario for a report: NAME is its short name. It runs as it is; docs/reproduce-a-report.md goes on from there.
+
+    \b
+    Example: harness new-report guest-hangs-after-restore --link https://example.org/thread
+    """
+    from harness.report import new
+
+    test = new.write(new.New(name, title, affected, links), new.FOLDER)
+    click.echo(f"{test}\nrun it:    pytest scenarios/reported -k {name}\nits page:  python -m scenarios.reported.page")
+
+
 main.add_command(repro)
 main.add_command(bisect_step)
 

@@ -61,6 +61,8 @@ SABOTAGES = (
     Sabotage("memory-oracle", "memory", "flip", GuestFailure, r"vCPU 0: node \d+ at 0x[0-9a-f]+: .*1 of 4 words wrong"),
     Sabotage("memory-oracle", "memory", "stop-heart", GuestFailure, r"vCPU 0: the heart beat 0 times"),
     Sabotage("device-oracle", "devices", "other", GuestFailure, r"vCPU 0: flash@0 at 0x4000000 had 0x[0-9a-f]+ has 0x"),
+    Sabotage("pmu-oracle", "pmu", "stops", GuestFailure, r"vCPU 0: PMCCNTR_EL0 stands still at \d+"),
+    Sabotage("pmu-oracle", "pmu", "back", GuestFailure, r"vCPU 0: PMCCNTR_EL0 went back from \d+ to \d+"),
     _registers("gpr", r"vCPU 0: X7 had 0x[0-9a-f]+ has 0x"),
     _registers("fp", r"vCPU 0: V9, .*had 0x[0-9a-f]+ has 0x"),
     _registers("sys", r"vCPU 0: TPIDR_EL1 had 0x[0-9a-f]+ has 0x"),
@@ -91,4 +93,4 @@ def _controls() -> list[Sabotage]:
 def test_passes_without_the_sabotage(control: Sabotage, new_trial: NewTrial) -> None:
     trial = new_trial(control.lifecycle, level=control.level)
     play(trial, control.payload, **control.asked)
-    assert trial.registers > 100 and (trial.interrupts or control.payload in ("memory", "registers"))
+    assert trial.registers > 100 and (trial.interrupts or control.payload in ("memory", "pmu", "registers"))
