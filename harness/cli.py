@@ -9,7 +9,7 @@ import click
 
 from harness.assets.debian import SUITES
 from harness.errors import HarnessError
-from harness.rerun.commands import bisect_step, repro
+from harness.rerun.commands import bisect_step, minimise, repro
 
 USER_ERROR = 2
 # What `setup --prune` leaves of the templates of labs: those used of late, a few of them.
@@ -332,6 +332,7 @@ def preflight(
 
 
 main.add_command(repro)
+main.add_command(minimise)
 main.add_command(bisect_step)
 
 
