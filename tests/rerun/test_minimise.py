@@ -74,8 +74,8 @@ def test_what_fails_whatever_it_has_loses_all(tmp_path: Path) -> None:
     }  # fmt: skip
     assert smallest.changes.params["vcpus"] == 1
     assert smallest.options == {"platform": "tcg"}
-    assert len(smallest.dropped) == 10
-    assert sum(line.startswith("smaller") for line in lab.said) == 10
+    assert len(smallest.dropped) == 11
+    assert sum(line.startswith("smaller") for line in lab.said) == 11
 
 
 @pytest.mark.parametrize(
