@@ -79,6 +79,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; in a worker, make sure that it does not outlive the controller."""
     config.addinivalue_line("markers", "matrix(matrix): the cases of a scenario, a harness.plugin.matrix.Matrix")
+    config.addinivalue_line("markers", "report(*reports): what has been reported and is shown, harness.plugin.reported.Report")
     if _is_worker(config) or config.getoption("--replay"):
         die_with_parent()
     if not _is_worker(config):
@@ -301,7 +302,7 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     )
     if trial is None:
         return case
-    case = replace(case, arrangements=trial.arrangements)
+    case = replace(case, params={**case.params, **trial.found}, arrangements=trial.arrangements)
     if trial.qemu_version:
         case = _known_issues(item.config).judge(case, *trial.versions)
     if case.verdict in (Verdict.PASS, Verdict.SKIP, Verdict.BLOCKED):

@@ -44,7 +44,7 @@ from harness.qemu.machine import AnyMachine
 from harness.qemu.migration import TransferFailed
 from harness.qemu.spec import MachineSpec, Start
 from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
-from harness.report.model import Case
+from harness.report.model import Case, Scalar
 from harness.rerun.plan import Changes
 from harness.state.diff import between, compare
 from harness.state.model import State
@@ -105,6 +105,9 @@ class Trial:
     _payload: Path | None = None
     # What the machines of the source and of the destination have beside that, fields of MachineSpec by name.
     _varied: Sequence[Mapping[str, Any]] = ({}, {})
+    _chosen: Mapping[str, str] = field(default_factory=dict)
+    # What the scenario found out, for results and reports beside the parameters.
+    found: dict[str, Scalar] = field(default_factory=dict)
     _grounds: Sequence[Ground] = ()
     # The kernels under test, each with how far its log had come.
     _marks: Sequence[tuple[Watched, int]] = ()
@@ -171,9 +174,13 @@ class Trial:
             each.clear()
         self.registers, self.interrupts = 0, 0
 
-    def vary(self, source: Mapping[str, Any], destination: Mapping[str, Any]) -> None:
-        """Have the machines of each side, from now on, be what the case's parameters do not say: fields of MachineSpec."""
+    def vary(self, source: Mapping[str, Any], destination: Mapping[str, Any], qemu: str = "", dst_qemu: str = "") -> None:
+        """Have the machines of each side, from now on, be what the case's parameters do not say: fields of MachineSpec.
+
+        `qemu`, `dst_qemu`: another QEMU than the run's, as the options of these names take it.
+        """
         self._varied = (source, destination)
+        self._chosen = {"qemu": qemu, "dst_qemu": dst_qemu}
 
     def boot(self, name: str, **arguments: object) -> Guest:
         """Start a payload on this case's CPU, level and number of vCPUs, and wait until all that it arranges is in place.
@@ -259,6 +266,10 @@ class Trial:
         rules = self.rules
         for pair in passage.pairs:
             self._compare(pair, (*rewrites, *RUNNING, *rules) if pair.ran else rules)
+        self.go(guest)
+
+    def go(self, guest: Guest) -> None:
+        """Tell the guest that the lifecycle is over."""
         guest.go()
         self._went = time.monotonic()
 
@@ -432,7 +443,7 @@ class Trial:
 
     def _settle_in(self) -> None:
         """Find where both sides run, and remember how far their kernels' logs had come. Raises Unsupported."""
-        self._grounds = self.bench.grounds(self.params)
+        self._grounds = self.bench.grounds({**self.params, **self._chosen})
         self._marks = [(kernel, kernel.log.mark()) for ground in self._distinct_grounds for kernel in ground.kernels]
         lifecycle, qemu = self.lifecycle, self.source.qemu
         if qemu.version[:2] < lifecycle.since:
@@ -447,7 +458,7 @@ class Trial:
         assert self._payload is not None
         far = side.startswith("destination")
         ground = self._grounds[-1 if far else 0]
-        spec = replace(self._spec, kernel=ground.workshop.host.bring(self._payload), **self._varied[far])
+        spec = replace(self._spec, **{"kernel": ground.workshop.host.bring(self._payload), **self._varied[far]})
         machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)
