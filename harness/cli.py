@@ -10,7 +10,7 @@ import click
 
 from harness.assets.debian import SUITES
 from harness.errors import HarnessError
-from harness.rerun.commands import bisect_step, repro
+from harness.rerun.commands import bisect_step, minimise, repro
 
 USER_ERROR = 2
 # What `setup --prune` leaves of the templates of labs: those used of late, a few of them.
@@ -422,6 +422,7 @@ def kvm(
 
 
 main.add_command(repro)
+main.add_command(minimise)
 main.add_command(bisect_step)
 
 
