@@ -10,6 +10,7 @@ import click
 
 from harness.assets.debian import SUITES
 from harness.errors import HarnessError
+from harness.rerun.commands import bisect_step, minimise, repro
 
 USER_ERROR = 2
 # What `setup --prune` leaves of the templates of labs: those used of late, a few of them.
@@ -335,6 +336,25 @@ def preflight(
     sys.exit(any(each.fails for each in forecasts))
 
 
+@main.command("new-report")
+@click.option("--title", default="what happens", metavar="TEXT", help="The failure, in one sentence.")
+@click.option(
+    "--affected", default="which versions, as far as it is known", metavar="TEXT", help="Which versions, as far as it is known."
+)
+@click.option("--link", "links", multiple=True, metavar="URL", help="Where it is reported; may repeat.")
+@click.argument("name")
+def new_report(name: str, title: str, affected: str, links: tuple[str, ...]) -> None:
+    """Begin a scenario for a report: NAME is its short name. It runs as it is; docs/reproduce-a-report.md goes on from there.
+
+    \b
+    Example: harness new-report guest-hangs-after-restore --link https://example.org/thread
+    """
+    from harness.report import new
+
+    test = new.write(new.New(name, title, affected, links), new.FOLDER)
+    click.echo(f"{test}\nrun it:    pytest scenarios/reported -k {name}\nits page:  python -m scenarios.reported.page")
+
+
 @main.command()
 @click.option("--host", default="lab", metavar="HOST", help="lab, lab:CPU, lab:CPU@KERNEL, kvm or ssh:NAME (default: lab).")
 @click.option("--to", metavar="HOST", help="Carry it there (lifecycle kvm-migrate).")
@@ -399,6 +419,11 @@ def kvm(
         grounds = [ground.make(choice, opening, shop, PlainProgress(to_stderr=True)) for choice in choices]
         status = session.restore(saved, grounds[0]) if saved else session.run(order, grounds)
     sys.exit(status)
+
+
+main.add_command(repro)
+main.add_command(minimise)
+main.add_command(bisect_step)
 
 
 if __name__ == "__main__":

@@ -664,6 +664,15 @@ class Gic:
             "its": {f"{at:#x}": get(self._its, ITS_REGS, at, 8) for at in (*self.ITS, self.ITS_CTLR)},
         }
 
+    def write(self, part: str, at: int, value: int) -> tuple[int, int]:
+        """Write a 32-bit register of the `distributor` or first `redistributor`; return errno, and what it holds then."""
+        group, number = {"distributor": DIST_REGS, "redistributor": REDIST_REGS}[part], 0
+        try:
+            self._kvm.set_attribute(self._device, group, at, value, 4)
+        except OSError as error:
+            number = error.errno or -1
+        return number, self._kvm.attribute(self._device, group, at, 4)
+
     def _cpu_interface(self, cpu: int) -> Iterator[tuple[int, int]]:
         for register, always in self._cpu_registers.items():
             try:
@@ -1461,6 +1470,10 @@ class Server:
     def do_gic(self) -> dict[str, Any]:
         """Return the state of the sample's GIC."""
         return self._asked().gic.state()
+
+    def do_gic_write(self, writes: list[tuple[str, int, int]]) -> list[tuple[int, int]]:
+        """Write registers of the sample's GIC one after the other: part, offset, value; return as `Gic.write` of each."""
+        return [self._asked().gic.write(*each) for each in writes]
 
     def do_init(self, features: list[str], vcpu: int = 0) -> int:
         """Initialise a vCPU of the sample once more, with these features; return the errno."""

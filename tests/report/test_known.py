@@ -360,6 +360,13 @@ REAL = {
         ),
         ("cpu=1", "cpu=0"),
     ),
+    "qemu-memory-map-not-checked": (
+        (
+            "migration: highmem-off through live-unix: destination console: the guest panicked: @1 panic cpu=0 el=1 esr=0x96000010 "
+            "elr=0x40200204 far=0x4010000000 text=unexpected exception, vector 4; suspect QEMU"
+        ),
+        ("far=0x4010000000", "far=0x9000000"),
+    ),
     "qemu-gic-priority-bits-not-checked": (
         (
             "migration: gic-5-bit-priorities through live-unix: the guest found: vCPU 0: ICC_RPR_EL1 had 0x60, has 0xff (and 3 more); "
