@@ -39,6 +39,7 @@ from harness.kvm.sample import Samples
 from harness.lab.ground import Ground, Watched
 from harness.lifecycle import LIFECYCLES, Lifecycle
 from harness.lifecycle.passage import KvmPassage, Pair, Passage, Saved
+from harness.plugin.hosts import described
 from harness.preflight.facts import HostFacts
 from harness.qemu.machine import AnyMachine
 from harness.qemu.migration import TransferFailed
@@ -411,6 +412,7 @@ class Trial:
             differences=self.differences,
             steps=tuple(self.timeline.steps),
             provenance=dict(provenance),
+            hosts=tuple(described(ground) for ground in self._distinct_grounds),
         )
 
     def _kernel_sides(self) -> Iterator[Side]:
