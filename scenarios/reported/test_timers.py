@@ -259,7 +259,7 @@ def hop(machine: Machine) -> None:
     )
 )
 def test_ticks_come_while_vcpus_move(trial: Trial) -> None:
-    guest = trial.boot("timers", timer="cntv", instant="periodic", by="cval", ticks=150, period_us=20_000)
+    guest = trial.boot("timers", timer="cntv", instant="periodic", by="cval", ticks=25, period_us=20_000 * trial.bench.pace)
     hop(machine_of(guest))
     guest.go()
     judge(trial, guest, interrupted=False)
