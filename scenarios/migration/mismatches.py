@@ -21,6 +21,7 @@ TIMERS = Witness("timers", {"timer": "cntv", "instant": "armed", "by": "cval"})
 BRIEF = Witness("timers", {"timer": "cntv", "instant": "armed-far", "by": "cval", "settle_us": 100})
 GIC = Witness("gic")
 MEMORY = Witness("memory")
+DEVICES = Witness("devices")
 SVE = Witness("registers", {"say": "none", "sets": "gpr,sve"})
 SME = Witness("registers", {"say": "none", "sets": "gpr,sme"})
 PAUTH = Witness("registers", {"say": "none", "sets": "gpr,pauth"})
@@ -161,20 +162,23 @@ _PAIRS = (
         BLOCK,
         "mach-virt.ram",
     ),
-    accepted("highmem-off", PLAIN, machine("highmem=off"), witness=MEMORY),
-    accepted("highmem-on", machine("highmem=off"), PLAIN, witness=MEMORY),
-    accepted("highmem-not-compact", PLAIN, machine("compact-highmem=off"), witness=MEMORY),
-    accepted("highmem-ecam-off", PLAIN, machine("highmem-ecam=off"), witness=MEMORY),
-    accepted("highmem-redists-off", PLAIN, machine("highmem-redists=off"), witness=GIC),
+    harmed("highmem-off", PLAIN, machine("highmem=off"), witness=DEVICES),
+    harmed("highmem-on", machine("highmem=off"), PLAIN, witness=DEVICES),
+    harmed("highmem-ecam-off", PLAIN, machine("highmem-ecam=off"), witness=DEVICES),
+    harmed("highmem-ecam-on", machine("highmem-ecam=off"), PLAIN, witness=DEVICES),
+    harmed("highmem-redists-off", PLAIN, machine("highmem-redists=off"), witness=DEVICES),
+    harmed("highmem-redists-on", machine("highmem-redists=off"), PLAIN, witness=DEVICES),
+    accepted("highmem-mmio-off", PLAIN, machine("highmem-mmio=off"), witness=DEVICES),
+    accepted("highmem-not-compact", PLAIN, machine("compact-highmem=off"), witness=DEVICES),
     refused("acpi-off", PLAIN, machine("acpi=off"), BLOCK, "/rom@etc/acpi/tables"),
-    accepted("acpi-on", machine("acpi=off"), PLAIN),
+    accepted("acpi-on", machine("acpi=off"), PLAIN, witness=DEVICES),
     # The machine type's version.
     refused("virt-newer", virt("9.2"), virt("10.0"), TYPE, "virt-9.2 -> virt-10.0"),
     refused("virt-older", virt("10.0"), virt("9.2"), TYPE, "virt-10.0 -> virt-9.2"),
     refused("virt-unversioned", cpu("cortex-a57"), virt("9.2"), TYPE, "virt-9.2"),
     # Devices.
     refused("rng-gone", having("-device", RNG), PLAIN, DEVICE, RNG_NAME),
-    accepted("rng-new", PLAIN, having("-device", RNG)),
+    accepted("rng-new", PLAIN, having("-device", RNG), witness=DEVICES),
     refused("rng-moved", having("-device", RNG), having("-device", "virtio-rng-pci,addr=6"), DEVICE, RNG_NAME),
     refused("rng-without-msix", having("-device", RNG), having("-device", f"{RNG},vectors=0"), DEVICE, RNG_NAME),
     refused("rng-legacy", having("-device", RNG), having("-device", LEGACY), DEVICE, RNG_NAME),
@@ -182,7 +186,7 @@ _PAIRS = (
     refused("xhci-gone", having("-device", "qemu-xhci"), PLAIN, DEVICE, "0000:00:01.0/xhci"),
     refused("root-port-gone", having("-device", ROOT_PORT), PLAIN, DEVICE, "0000:00:01.0/pcie-root-port"),
     refused("smmu-gone", machine("iommu=smmuv3"), PLAIN, DEVICE, "smmuv3"),
-    accepted("smmu-new", PLAIN, machine("iommu=smmuv3")),
+    accepted("smmu-new", PLAIN, machine("iommu=smmuv3"), witness=DEVICES),
     refused("vcpus-fewer", PLAIN, machine(vcpus=1), DEVICE, "arm_gicv3", witness=Witness("gic", {"vcpus": 2})),
     refused("vcpus-more", PLAIN, machine(vcpus=2), DEVICE, "arm_gicv3"),
     harmed("nvme-gone", having("-device", "nvme,serial=1"), PLAIN, Cause.CRASH, "source (SIGSEGV)", since=NEW),
