@@ -9,6 +9,7 @@ import click
 
 from harness.assets.debian import SUITES
 from harness.errors import HarnessError
+from harness.rerun.commands import bisect_step, repro
 
 USER_ERROR = 2
 # What `setup --prune` leaves of the templates of labs: those used of late, a few of them.
@@ -328,6 +329,10 @@ def preflight(
     for each in () if as_json else forecasts:
         click.echo(f"{each.level}: {each.sentence()}")
     sys.exit(any(each.fails for each in forecasts))
+
+
+main.add_command(repro)
+main.add_command(bisect_step)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import errno
 import json
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -83,6 +83,16 @@ class RegistersRefused(StateDiffers):
         more = f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
         super().__init__(f"{what}: {words}{more}", where=where, suspect=Suspect.KERNEL_L0)
         self.refused = refused
+
+
+class FeaturesLacking(KernelFailure):
+    """A saved machine has vCPUs with `features` that the host does not offer: nobody's fault but the choice of hosts."""
+
+    default_suspect = Suspect.CONFIGURATION
+
+    def __init__(self, what: str, features: Sequence[str], *, where: str) -> None:
+        super().__init__(what, where=where)
+        self.features = features
 
 
 class KvmMachine:
@@ -174,7 +184,8 @@ class KvmMachine:
     def execute(self, order: str, /, **arguments: object) -> Any:
         """Give an order and return the answer.
 
-        Raises RegistersRefused, Unsupported, KernelFailure with the program's own words, HostFailure, DeadlineExpired.
+        Raises RegistersRefused, FeaturesLacking, Unsupported, KernelFailure with the program's own words, HostFailure,
+        DeadlineExpired.
         """
         self._orders += 1
         number = self._orders
@@ -196,6 +207,8 @@ class KvmMachine:
             raise HostFailure(error["text"], where=self.host.name)
         if error.get("refused"):
             raise RegistersRefused(error["text"], [Refused.of(each) for each in error["refused"]], where=self.side)
+        if error.get("lacking"):
+            raise FeaturesLacking(f"{order}: {error['text']}", error["lacking"], where=self.side)
         raise KernelFailure(f"{order}: {error['text']}", where=self.side)
 
     def stop(self) -> None:

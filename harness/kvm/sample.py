@@ -120,6 +120,10 @@ class Sample:
         """Return the GIC's registers, as `vmm.Gic.state`."""
         return self._machine.execute("gic")
 
+    def write_gic(self, *writes: tuple[str, int, int]) -> list[Answer]:
+        """Write 32-bit registers of the GIC in turn: `distributor` or `redistributor` (the first), offset, value."""
+        return [Answer(*each) for each in self._machine.execute("gic_write", writes=writes)]
+
     def init_again(self, *features: str, vcpu: int = 0) -> int:
         """Initialise a vCPU once more; return errno."""
         return int(self._machine.execute("init", features=list(features), vcpu=vcpu))

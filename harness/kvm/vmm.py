@@ -629,6 +629,15 @@ class Gic:
             "its": {f"{at:#x}": get(self._its, ITS_REGS, at, 8) for at in (*self.ITS, self.ITS_CTLR)},
         }
 
+    def write(self, part: str, at: int, value: int) -> tuple[int, int]:
+        """Write a 32-bit register of the `distributor` or first `redistributor`; return errno, and what it holds then."""
+        group, number = {"distributor": DIST_REGS, "redistributor": REDIST_REGS}[part], 0
+        try:
+            self._kvm.set_attribute(self._device, group, at, value, 4)
+        except OSError as error:
+            number = error.errno or -1
+        return number, self._kvm.attribute(self._device, group, at, 4)
+
     def _cpu_interface(self, cpu: int) -> Iterator[tuple[int, int]]:
         for register, always in self._cpu_registers.items():
             try:
@@ -748,11 +757,9 @@ def bits_of(features: Sequence[str], *, off: bool) -> int:
     return bits
 
 
-def settle(kvm: Kvm, vcpu: int, features: Sequence[str], vls: bytes | None = None) -> None:
-    """Do what has to be done between a vCPU's creation and the first look; `vls`: the vector lengths that it has."""
+def settle(kvm: Kvm, vcpu: int, features: Sequence[str]) -> None:
+    """Do what has to be done between a vCPU's creation and the first look."""
     if "sve" in features:
-        if vls is not None:
-            kvm.set(vcpu, SVE_VLS, vls)
         kvm.finalize(vcpu, SVE_FINALIZE)
     if "pmu" in features:
         kvm.set_vcpu_attribute(vcpu, 0, 0, PMU_INTID)
@@ -813,10 +820,10 @@ class Vm:
             kvm.init(vcpu.number, bits_of(self.config["features"], off=vcpu.number > 0))
         self.gic = Gic(kvm, len(self.vcpus), el2=el2)
 
-    def settle(self, vls: bytes | None = None) -> None:
-        """Do what has to be done between the creation and the first look; `vls`: the vector lengths that the guest has."""
+    def settle(self) -> None:
+        """Do what has to be done between the creation and the first look."""
         for vcpu in self.vcpus:
-            settle(self.kvm, vcpu.number, self.config["features"], vls)
+            settle(self.kvm, vcpu.number, self.config["features"])
 
     def boot(self, program: bytes) -> None:
         """Put a program and the device tree into memory, and vCPU 0 at its entry."""
@@ -1017,9 +1024,12 @@ class Vm:
         for start, end in saved["extents"]:
             self.ram[start:end] = memory[at : at + end - start]
             at += end - start
-        vls = saved["vcpus"][0]["registers"].get(f"{SVE_VLS:#x}")
-        self.settle(bytes.fromhex(vls) if vls else None)
         refused: list[dict[str, Any]] = []
+        for vcpu in self.vcpus:
+            if lengths := saved["vcpus"][vcpu.number]["registers"].get(f"{SVE_VLS:#x}"):
+                self._put_register(vcpu.number, SVE_VLS, bytes.fromhex(lengths), refused)
+        _judge(refused, "restored")  # without its vector lengths there is no such vCPU
+        self.settle()
         for vcpu in self.vcpus:
             held = saved["vcpus"][vcpu.number]
             self._put_registers(vcpu.number, held["registers"], refused)
@@ -1262,7 +1272,11 @@ class Server:
         config = saved["config"]
         wanted = {**dict.fromkeys(config["features"], True), **kinds}
         config["features"] = [feature for feature in FEATURES if wanted.get(feature)]
-        vm = self._replace(Vm(self._kvm(), config, self.tell))
+        kvm = self._kvm()
+        if lacking := [feature for feature in config["features"] if kvm.extension(FEATURES[feature][1]) <= 0]:
+            kvm.close()
+            raise Trouble(f"KVM here does not offer {', '.join(lacking)} for vCPUs", lacking=lacking)
+        vm = self._replace(Vm(kvm, config, self.tell))
         made = time.monotonic()
         vm.restore(saved, memory)
         return {"ms": _ms(began), "create_ms": 1000 * (made - read), "registers_ms": _ms(made)}
@@ -1347,6 +1361,10 @@ class Server:
     def do_gic(self) -> dict[str, Any]:
         """Return the state of the sample's GIC."""
         return self._asked().gic.state()
+
+    def do_gic_write(self, writes: list[tuple[str, int, int]]) -> list[tuple[int, int]]:
+        """Write registers of the sample's GIC one after the other: part, offset, value; return as `Gic.write` of each."""
+        return [self._asked().gic.write(*each) for each in writes]
 
     def do_init(self, features: list[str], vcpu: int = 0) -> int:
         """Initialise a vCPU of the sample once more, with these features; return the errno."""

@@ -45,6 +45,7 @@ from harness.qemu.migration import TransferFailed
 from harness.qemu.spec import MachineSpec, Start
 from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
 from harness.report.model import Case, Scalar
+from harness.rerun.plan import Changes
 from harness.state.diff import between, compare
 from harness.state.model import State
 from harness.state.rules import RULES, RUNNING, Rule
@@ -87,6 +88,7 @@ class Trial:
 
     bench: Bench
     params: Mapping[str, Any]
+    changes: Changes = field(default_factory=Changes)
     timeline: Timeline = field(default_factory=Timeline)
     machines: list[AnyMachine] = field(default_factory=list)
     guests: list[Guest] = field(default_factory=list)
@@ -198,7 +200,7 @@ class Trial:
             # QEMU moves the counters of a guest at vEL2 by CNTVOFF_EL2 whenever it stops it: a case of its own (known issue
             # kvm-vel2-counter-offset) and not the end of all others.
             given["offset"] = "none"
-        given |= arguments
+        given = self.changes.of_payload(given | arguments)
         spec = MachineSpec(
             kernel=source.workshop.host.bring(self.bench.payloads.path(name)),
             append=" ".join(f"{key}={value}" for key, value in given.items()),
@@ -210,6 +212,7 @@ class Trial:
             console=console,
             machine=_machine_type(self._grounds),
         )
+        spec = self.changes.of_machine(spec)
         if source.workshop.host is source.workshop.desk:
             # Elsewhere, whoever runs the host has seen to it that there is room.
             self._open.enter_context(slots.held(self.bench.slots, spec.vcpus, slots.capacity()))
@@ -455,7 +458,7 @@ class Trial:
         assert self._payload is not None
         far = side.startswith("destination")
         ground = self._grounds[-1 if far else 0]
-        spec = replace(self._spec, kernel=ground.workshop.host.bring(self._payload), **self._varied[far])
+        spec = replace(self._spec, **{"kernel": ground.workshop.host.bring(self._payload), **self._varied[far]})
         machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)

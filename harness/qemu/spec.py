@@ -50,7 +50,8 @@ class MachineSpec:
     # its own CPUs let the guest choose.
     e2h0: bool = False
     accel: str = "tcg"
-    gic_version: int = 3
+    # None where the board has no such choice.
+    gic_version: int | None = 3
     machine: str = "virt"
     # What the console is to the guest: `pl011`, or `virtio`, which takes a whole line with one access. Under KVM each access to
     # a device is an exit to QEMU.
@@ -91,7 +92,9 @@ def arguments(spec: MachineSpec, wiring: Wiring) -> list[str]:
     Every machine begins stopped: one that should run is told to when QMP is connected, so no event is missed and no guest is
     gone before anybody listens.
     """
-    options = [spec.machine, f"gic-version={spec.gic_version}"]
+    options = [spec.machine]
+    if spec.gic_version is not None:
+        options.append(f"gic-version={spec.gic_version}")
     if spec.el2:
         options.append("virtualization=on")
     if spec.memory_file:

@@ -28,7 +28,9 @@ from harness.report.privacy import HOME, Redactor
 from harness.report.results import case_to_data
 
 FOLDER = "bundles"
-SCHEMA = 1
+RECORD = "case.json"
+SCHEMA = 2
+"""Of `case.json`; raised when what it holds changes its meaning or goes."""
 STREAM_LIMIT = 32 << 20
 """Bytes of one compressed stream; a bundle should still fit into a mail or a CI's artefact store."""
 NAME_LENGTH = 60
@@ -60,7 +62,7 @@ def write(out: Path, evidence: Evidence, redactor: Redactor | None = None, strea
             data = json.loads(state) if isinstance(state, str) else state
             _write(folder / "states" / f"{_safe(name)}.json", _json(redactor.data(data)))
         streams = [_write_stream(folder / "streams", stream, stream_limit) for stream in evidence.streams]
-        _write(folder / "case.json", _json(redactor.data(_record(evidence, path, streams))))
+        _write(folder / RECORD, _json(redactor.data(_record(evidence, path, streams))))
         _write(folder / "README.txt", redactor.text(_readme(evidence, streams)))
     return path
 
@@ -104,6 +106,7 @@ def _record(evidence: Evidence, path: str, streams: list[dict[str, object]]) -> 
         "steps": [asdict(step) for step in evidence.steps],
         "streams": streams,
         "provenance": dict(evidence.provenance),
+        **evidence.rerun,
     }
 
 
@@ -122,7 +125,11 @@ def _readme(evidence: Evidence, streams: list[dict[str, object]]) -> str:
         f"Case:       {case.circumstances}",
         f"Compared:   {case.compared.registers} registers, {case.compared.interrupts} interrupts",
         "",
-        "To try it again, from the harness's own folder:",
+        "To try it again, here or on another computer, with the harness set up:",
+        "",
+        "    harness repro THIS-DIRECTORY",
+        "",
+        "or, where the harness has the same scenarios and the same kernels and QEMUs are at hand, from its own folder:",
         "",
         f"    {_rerun(evidence)}",
     ]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import Failure, HostFailure, KernelFailure, TimerFailure
+from harness.errors import Failure, HostFailure, KernelFailure, Suspect, TimerFailure
 from harness.guest import timers
 from harness.guest.payload import Guest
-from harness.kvm.machine import KvmMachine, RegistersRefused
+from harness.kvm.machine import FeaturesLacking, KvmMachine, RegistersRefused
 from harness.lifecycle import LIFECYCLES
 from harness.lifecycle.passage import KvmPassage
 from harness.qemu.spec import Start
@@ -130,6 +131,14 @@ def test_a_spoiled_file_is_refused_in_one_line(
     with pytest.raises(HostFailure, match=says) as raised:
         machine.restore(saved)
     assert "\n" not in str(raised.value)
+
+
+def test_features_that_the_host_does_not_offer_are_named(standing_in: Callable[..., Make], saved: Path) -> None:
+    machine = standing_in()("destination", Start.INCOMING)
+    machine.spec = replace(machine.spec, el2=True)
+    with pytest.raises(FeaturesLacking, match="restore: KVM here does not offer el2 for vCPUs") as raised:
+        machine.restore(saved)
+    assert (raised.value.features, raised.value.suspect) == (["el2"], Suspect.CONFIGURATION)
 
 
 def test_a_machine_that_runs_is_not_looked_at(standing_in: Callable[..., Make]) -> None:
