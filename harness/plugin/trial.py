@@ -36,7 +36,7 @@ from harness.kvm.machine import KvmMachine
 from harness.kvm.sample import Samples
 from harness.lab.ground import Ground, Watched
 from harness.lifecycle import LIFECYCLES, Lifecycle
-from harness.lifecycle.passage import KvmPassage, Pair, Passage, Saved
+from harness.lifecycle.passage import KvmPassage, Passage, Saved
 from harness.preflight.facts import HostFacts
 from harness.qemu.machine import AnyMachine
 from harness.qemu.spec import MachineSpec, Start
@@ -200,10 +200,16 @@ class Trial:
             guest.restart()
         elif subject is guest.machine:
             guest.follow(self.machines[self.machines.index(guest.machine) : self.machines.index(machine) + 1])
-        rules = self.rules
-        for pair in passage.pairs:
-            self._compare(pair, (*rewrites, *RUNNING, *rules) if pair.ran else rules)
+        self.compare(passage, rewrites)
         guest.go()
+
+    def compare(self, passage: Passage | KvmPassage, rewrites: Sequence[Rule] = ()) -> None:
+        """Compare what a passage has looked at; what differs and may not is raised by `conclude`."""
+        for pair in passage.pairs:
+            rules = (*rewrites, *RUNNING, *self.rules) if pair.ran else self.rules
+            comparison = compare(pair.before, pair.after, [rule for rule in rules if rule.view in ("", pair.before.view)])
+            self.registers += comparison.compared
+            self.differences += rows_of(comparison)
 
     def _registers_between(self) -> str:
         """Say in words which registers new machines on the two grounds have that differ; nothing where the grounds do not.
@@ -393,10 +399,6 @@ class Trial:
         self.machines.append(machine)
         return self._open.enter_context(machine)
 
-    def _compare(self, pair: Pair, rules: Sequence[Rule]) -> None:
-        comparison = compare(pair.before, pair.after, [rule for rule in rules if rule.view in ("", pair.before.view)])
-        self.registers += comparison.compared
-        self.differences += rows_of(comparison)
 
 
 def _machine_type(grounds: Sequence[Ground]) -> str:

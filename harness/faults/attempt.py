@@ -1,0 +1,137 @@
+"""One migration that is to fail: over a line of our own, held at a phase until something has been done to it.
+
+    with Attempt.begun(source, destination, ("return-path",), hub) as attempt:
+        attempt.reach("ram")
+        destination.kill()
+        attempt.settle()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from harness.deadline import Deadline
+from harness.host.line import Line, Mark
+from harness.qemu import migration
+from harness.qemu.hub import Hub
+from harness.qemu.machine import Machine
+
+ATTEMPT_SECONDS = 30.0
+# Bytes a second: as in harness/lifecycle/live.py, so that memory is still missing when a postcopy guest goes on.
+_TRICKLE = 100_000
+# Where a migration stops by itself (qapi/migration.json, MigrationStatus).
+_ENDS = frozenset({"failed", "cancelled", "completed", "postcopy-paused"})
+
+SWITCHED = "switched"
+PHASES: Mapping[str, Mark | None] = {
+    # In the header: the destination knows of a stream, and of nothing in it.
+    "set-up": Mark(8),
+    # A stream begins with some hundred bytes of set-up, and its memory is half a megabyte or more.
+    "ram": Mark(100_000),
+    # In the first vCPU's registers; the guest stands still on the source.
+    "device": Mark.section("cpu", 100),
+    # Both sides say that it is complete; with postcopy, the guest goes on at the destination and its memory is under way.
+    SWITCHED: None,
+}
+
+
+@dataclass
+class Attempt:
+    """A migration under way, from a source over a line to a destination."""
+
+    source: Machine
+    destination: Machine
+    line: Line
+    capabilities: tuple[str, ...]
+    deadline: Deadline = field(default_factory=lambda: Deadline.after(ATTEMPT_SECONDS))
+
+    @classmethod
+    @contextmanager
+    def begun(cls, source: Machine, destination: Machine, capabilities: tuple[str, ...], hub: Hub) -> Iterator[Attempt]:
+        """Give an attempt with both sides prepared; the line goes with the block."""
+        for side in (source, destination):
+            migration.enable(side, *capabilities)
+        socket = destination.directory / "migration"
+        with Line(source.directory / "line", socket, hub.heard) as line:
+            migration.receive(destination, f"unix:{socket}")
+            yield cls(source, destination, line, capabilities)
+
+    @property
+    def postcopy(self) -> bool:
+        """Whether the guest goes on before its memory is complete."""
+        return "postcopy-ram" in self.capabilities
+
+    @property
+    def blind(self) -> bool:
+        """Whether the source never hears from the destination."""
+        return "return-path" not in self.capabilities
+
+    def reach(self, phase: str) -> None:
+        """Send until the phase is reached, and keep it open. Raises QemuFailure, DeadlineExpired."""
+        if mark := PHASES[phase]:
+            self.line.hold_at(mark)
+        late = phase in ("device", SWITCHED)
+        if self.postcopy and late:
+            migration.set_parameters(self.source, max_bandwidth=_TRICKLE, max_postcopy_bandwidth=_TRICKLE)
+        migration.send(self.source, f"unix:{self.line.path}")
+        if self.postcopy and late:
+            self.source.wait_event("MIGRATION", self.deadline, since=self.source.migration_began, status="active")
+            self.source.execute("migrate-start-postcopy")
+        if mark:
+            self._held()
+        elif self.postcopy:
+            migration.switched_over(self.source, self.destination, self.deadline)
+            self.destination.cont()
+        else:
+            migration.transferred(self.source, self.destination, self.deadline)
+        if phase == "device" and self.blind:
+            # All that is left fits into the sockets on the way, so that the source has done its part and says so.
+            self.source.wait_event("MIGRATION", self.deadline, since=self.source.migration_began, status="completed")
+
+    def go_on(self) -> None:
+        """Let what was held pass, as fast as it can."""
+        if self.postcopy and self.source.ending() is None:
+            migration.set_parameters(self.source, max_bandwidth=0, max_postcopy_bandwidth=0)
+        self.line.release()
+
+    def recover(self) -> None:
+        """Go on with a postcopy migration that was cut, over a new connection. Raises QemuFailure, DeadlineExpired."""
+        uri = f"unix:{self.destination.directory / 'recovery'}"
+        since = {side.side: len(side.qmp.events) for side in (self.source, self.destination)}
+        self.destination.execute("migrate-recover", {"uri": uri})
+        self.source.execute("migrate", {"uri": uri, "resume": True})
+        for side in (self.source, self.destination):
+            side.wait_event("MIGRATION", self.deadline, since=since[side.side], status="postcopy-active")
+
+    def settle(self) -> None:
+        """Wait until both sides have come to an end, and let a guest that has arrived go on.
+
+        A destination whose source has failed hears that nothing more will come. Raises DeadlineExpired.
+        """
+        ours = self._end_of(self.source)
+        if ours != "completed":
+            self.line.cut()
+        theirs = self._end_of(self.destination)
+        if theirs == "completed" and not self.postcopy:
+            self.destination.cont()
+
+    def _held(self) -> None:
+        def reached() -> bool | None:
+            if self.line.reached:
+                return True
+            for side in (self.source, self.destination):
+                side.check_alive()
+            return None
+
+        self.source.until(reached, self.deadline, "the stream to reach its mark")
+
+    def _end_of(self, side: Machine) -> str:
+        def ended() -> str | None:
+            if side.process.poll() is not None:
+                return "gone"
+            now = migration.status(side)
+            return now if now in _ENDS else None
+
+        return side.until(ended, self.deadline, f"the {side.side}'s part of the migration to end")

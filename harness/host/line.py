@@ -1,0 +1,222 @@
+"""A stream between two Unix sockets of this computer that fails on purpose: it stops, breaks or changes a byte at a mark.
+
+For faults of a migration: QEMU connects to the line's socket and not to the destination's. A mark is a number of bytes or the
+head of a section (docs/devel/migration/main.rst in QEMU's tree, "Stream structure"), so a fault comes at the same place of the
+stream in every run, and whoever waits for it hears of it by an event. Only what goes to the destination is stopped or changed;
+the return path is carried as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from harness.host.relay import pump
+
+# A head has at most 1 + 4 + 1 + 255 + 4 + 4 bytes; so much is remembered of what has passed, to find one in two pieces.
+_HEAD = 272
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place in what goes to the destination: `offset` bytes after the end of the first match of `head`, or from the beginning.
+
+    Without a head the bytes of all connections are counted together, with one those of the connection that has it.
+    """
+
+    offset: int = 0
+    head: bytes = b""
+
+    @classmethod
+    def section(cls, name: str, offset: int = 0) -> Mark:
+        """Return the place `offset` bytes into the first section of that name, after its head."""
+        word = name.encode()
+        return cls(offset, rb"(?s:[\x01\x04].{4})" + re.escape(bytes([len(word)]) + word) + rb"(?s:.{8})")
+
+
+class Line:
+    """A Unix socket at `path`; whatever connects there is connected with the one at `target`. Use it as a context manager.
+
+    `heard` is called, from a thread of the line, when its mark has been reached or something has connected.
+    """
+
+    def __init__(self, path: Path, target: Path, heard: Callable[[], None] = lambda: None) -> None:
+        self.path = path
+        # Whether the mark has been reached, how many bytes have passed to the destination, how many times it was connected.
+        self.reached = False
+        self.passed = 0
+        self.connections = 0
+        self._target, self._heard = target, heard
+        self._changed = threading.Condition()
+        self._mark: Mark | None = None
+        self._bits = 0
+        self._holds = False
+        self._open: list[_Connection] = []
+        self._threads: list[threading.Thread] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+
+    def __enter__(self) -> Self:
+        """Begin to listen."""
+        self._listener.bind(str(self.path))
+        self._listener.listen()
+        self._run(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Cut it and listen no more."""
+        self.close()
+
+    def hold_at(self, mark: Mark) -> None:
+        """Let the stream stop at the mark, until it is released or cut."""
+        self._set(mark, 0)
+
+    def flip_at(self, mark: Mark, bits: int = 0xFF) -> None:
+        """Invert bits of the byte after the mark; the stream goes on."""
+        self._set(mark, bits)
+
+    def hold(self) -> None:
+        """Let the stream stop where it is, until it is released or cut."""
+        with self._changed:
+            self._holds = True
+
+    def release(self) -> None:
+        """Let a stream that was stopped go on."""
+        with self._changed:
+            self._holds = False
+            self._changed.notify_all()
+
+    def cut(self) -> None:
+        """Break every connection; what has not passed yet never will. Who connects later is connected."""
+        with self._changed:
+            for connection in self._open:
+                connection.cut()
+            self._mark, self._holds = None, False
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Cut it and listen no more. May be called twice."""
+        with suppress(OSError):  # closed before
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join()
+
+    def _set(self, mark: Mark, bits: int) -> None:
+        with self._changed:
+            self._mark, self._bits, self.reached = mark, bits, False
+
+    def _run(self, function: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=function, args=arguments, name="harness-line", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                near = self._listener.accept()[0]
+                far = socket.socket(socket.AF_UNIX)
+                try:
+                    far.connect(str(self._target))
+                except OSError:  # whoever listened there is gone; let the other side hear that
+                    near.close()
+                    far.close()
+                    continue
+                connection = _Connection(near, far)
+                with self._changed:
+                    self._open.append(connection)
+                    self.connections += 1
+                self._run(self._carry, connection)
+                self._heard()
+
+    def _carry(self, connection: _Connection) -> None:
+        """Carry one connection until both of its ends have ended."""
+        back = threading.Thread(target=self._back, args=(connection,), name="harness-line", daemon=True)
+        back.start()
+        pump(connection.near, connection.far, lambda data: self._pieces(connection, data))
+        back.join()
+        with self._changed:
+            self._open.remove(connection)
+        connection.near.close()
+        connection.far.close()
+
+    def _back(self, connection: _Connection) -> None:
+        pump(connection.far, connection.near)
+        # A destination that has gone hears nothing any more, and the source has to be told as without a line.
+        with self._changed:
+            connection.cut()
+            self._changed.notify_all()
+
+    def _pieces(self, connection: _Connection, data: bytes) -> Iterator[bytes]:
+        """Give what may pass of the data that was read."""
+        with self._changed:
+            place = self._place(connection, data)
+        connection.remember(data)
+        if place is not None:
+            yield self._passing(data[:place])
+            data = self._at_mark(data[place:])
+        with self._changed:
+            self._changed.wait_for(lambda: not self._holds or connection.is_cut)
+        yield self._passing(data)
+
+    def _place(self, connection: _Connection, data: bytes) -> int | None:
+        """Return where in `data` the mark is, None where it is not."""
+        if self._mark is None:
+            return None
+        place: int | None = self._mark.offset - self.passed
+        if self._mark.head:
+            place = connection.find(self._mark, data)
+        return max(0, place) if place is not None and place < len(data) else None
+
+    def _at_mark(self, rest: bytes) -> bytes:
+        """Do what is to be done at the mark; return what is to follow."""
+        with self._changed:
+            self._mark, self.reached = None, True
+            self._holds = not self._bits
+            bits = self._bits
+        self._heard()
+        return bytes([rest[0] ^ bits]) + rest[1:]
+
+    def _passing(self, data: bytes) -> bytes:
+        with self._changed:
+            self.passed += len(data)
+        return data
+
+
+class _Connection:
+    """Two ends, and where a mark is in what goes from the one to the other."""
+
+    def __init__(self, near: socket.socket, far: socket.socket) -> None:
+        self.near, self.far = near, far
+        self.is_cut = False
+        self._tail = b""
+        self._read = 0
+        self._found: dict[Mark, int] = {}
+
+    def find(self, mark: Mark, data: bytes) -> int | None:
+        """Return where the mark will be, from the beginning of `data`; None before its head has come."""
+        if mark not in self._found:
+            heads = re.finditer(mark.head, self._tail + data)
+            ends = [head.end() for head in heads if head.end() > len(self._tail)]
+            if not ends:
+                return None
+            self._found[mark] = self._read - len(self._tail) + ends[0] + mark.offset
+        return self._found[mark] - self._read
+
+    def remember(self, data: bytes) -> None:
+        """Count what was read, and keep its end: a head may come in two pieces."""
+        self._read += len(data)
+        self._tail = (self._tail + data)[-_HEAD:]
+
+    def cut(self) -> None:
+        """End both directions on both sides."""
+        self.is_cut = True
+        for end in (self.near, self.far):
+            with suppress(OSError):  # the other side has gone first
+                end.shutdown(socket.SHUT_RDWR)

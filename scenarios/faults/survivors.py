@@ -1,0 +1,32 @@
+"""The guests that faults happen to, and what is asked of the one that survives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from harness.guest import timers, witness
+from harness.guest.payload import Guest
+from harness.plugin.trial import Trial
+
+# Instants that last for as long as it takes; one whose deadline is ahead is asked for by name (`armed`).
+GUESTS = ("memory", "expired-masked", "pending")
+# For how long, in ms, an armed timer has to stay ahead: an attempt that fails, a second one that does not.
+_ARMED_MS = 1500
+
+
+def arrange(boot: Callable[..., Guest], name: str) -> Guest:
+    """Boot the payload `memory`, or `timers` with an instant of that name."""
+    if name == "memory":
+        return boot("memory")
+    return boot("timers", timer="cntv", instant=name, by="cval", **timers.times(name, 1000 * _ARMED_MS))
+
+
+def judge(trial: Trial, guest: Guest) -> None:
+    """Hear the survivor out and judge its memory, its interrupts and its heart."""
+    if guest.name == "timers":
+        timers.hear_out(guest)
+        trial.count(interrupts=timers.judge(guest, interrupted=True), registers=timers.compared(guest))
+    else:
+        witness.hear_out(guest)
+        trial.count(interrupts=witness.judge(guest, interrupted=True), registers=witness.evidence(guest))
+    guest.finish()

@@ -1,0 +1,133 @@
+"""Whatever goes wrong while a guest migrates, exactly one guest lives afterwards, or its loss is told with the reason.
+
+Who lives is counted in every machine by the guest's own word (harness/faults/census.py). A survivor then has its memory, its
+timers and its heart judged like any guest, and where it is still on the source it migrates once more, which has to succeed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from harness.faults import census
+from harness.faults.attempt import PHASES, SWITCHED, Attempt
+from harness.faults.kinds import KINDS
+from harness.guest.payload import Guest
+from harness.lifecycle import LIFECYCLES
+from harness.lifecycle.passage import Passage
+from harness.plugin.matrix import Matrix, Params, Row
+from harness.plugin.trial import Trial
+from scenarios.faults.survivors import GUESTS, arrange, judge
+
+WAYS: Mapping[str, tuple[str, ...]] = {"live-unix": (), "multifd": ("multifd",), "postcopy": ("postcopy-ram",)}
+RETURNS = ("return-path", "one-way")
+THEN = ("stay", "again")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where the one guest lives, or the words of its loss; `rescued` where the source has it and may be told to go on."""
+
+    lives: str = ""
+    loss: str = ""
+    rescued: bool = False
+
+
+def outcome(case: Row) -> Outcome:
+    """Say what has to come of a case. QEMU's source never learns of a refusal without a return path, and says `completed`."""
+    fault, switched, postcopy = case["fault"], case["phase"] == SWITCHED, case["lifecycle"] == "postcopy"
+    blind = case["returns"] == "one-way" and case["phase"] == "device"
+    killed = "was killed by SIGKILL"
+    done = r"source is postmigrate, its migration completed"
+    match fault:
+        case "kill-destination" if switched and postcopy:
+            return Outcome(loss=rf"source is finish-migrate, its migration postcopy-paused; destination {killed}")
+        case "kill-destination" if switched or blind:
+            return Outcome(loss=rf"{done}; destination {killed}", rescued=True)
+        case "kill-source" if switched and postcopy:
+            return Outcome(loss=rf"source {killed}; destination is running, its migration postcopy-paused: the rest of its memory")
+        case "kill-source" if not switched:
+            return Outcome(loss=rf"source {killed}; destination exited with status 1 \(.*\w.*\)")
+        case "cut" if switched and postcopy:
+            return Outcome(loss=r"source is finish-migrate, .*paused; destination is running, its migration postcopy-paused: the")
+        case "cut" | "cancel-stalled" if blind:
+            return Outcome(loss=rf"{done}; destination exited with status 1 \(.*\w.*\)", rescued=True)
+        case "stall" | "cut-and-recover":
+            return Outcome("destination")
+        case "cancel" if blind:
+            return Outcome("destination")
+    return Outcome("destination" if switched else "source")
+
+
+def exists(row: Row) -> bool:
+    """Say whether there is such a case: postcopy needs a return path, and what is complete can be neither stalled nor cancelled."""
+    way, fault, phase = row.get("lifecycle"), row.get("fault"), row.get("phase")
+    if way == "postcopy" and row.get("returns") == "one-way":
+        return False
+    if fault == "cut-and-recover":
+        return way in (None, "postcopy") and phase in (None, SWITCHED) and row.get("returns") != "one-way"
+    if phase == SWITCHED and fault in ("stall", "cancel", "cancel-stalled"):
+        return False
+    if row.get("then") != "again" or fault is None or phase is None or way is None or row.get("returns") is None:
+        return True
+    return outcome(row).lives == "source" or outcome(row).rescued
+
+
+FACTORS = {
+    "lifecycle": tuple(WAYS),
+    "returns": RETURNS,
+    "phase": tuple(PHASES),
+    "fault": tuple(KINDS),
+    "guest": tuple(GUESTS),
+    "then": THEN,
+    "vcpus": (1, 2),
+    "cpu": ("cortex-a57", "max"),
+}
+
+
+def every_fault() -> list[dict[str, object]]:
+    """Return each fault at each phase of each way once, the guests, numbers of vCPUs and CPUs in turn."""
+    names = ("lifecycle", "returns", "phase", "fault")
+    turn = itertools.cycle(itertools.product(*(FACTORS[name] for name in ("guest", "vcpus", "cpu"))))
+    rows = []
+    for values in itertools.product(*(FACTORS[name] for name in names)):
+        row: dict[str, object] = dict(zip(names, values, strict=True))
+        if exists(row):
+            row |= dict(zip(("guest", "vcpus", "cpu"), next(turn), strict=True))
+            rows.append(row | {"then": "again" if exists(row | {"then": "again"}) else "stay"})
+    return rows
+
+
+MATRIX = Matrix(FACTORS, valid=exists, also=every_fault(), platforms=("tcg",))
+
+
+@pytest.mark.matrix(MATRIX)
+def test_one_guest_lives_or_its_loss_is_told(
+    case: Params, trial: Trial, boot: Callable[..., Guest], counts: Callable[..., None]
+) -> None:
+    guest = arrange(boot, case.guest)
+    passage = Passage(trial.start)
+    trial.passages.append(passage)
+    source, destination = guest.machine, passage.twin()
+    capabilities = (*WAYS[case.lifecycle], *(["return-path"] if case.returns == "return-path" else []))
+    with Attempt.begun(source, destination, capabilities, trial.source.workshop.hub) as attempt:
+        attempt.reach(case.phase)
+        KINDS[case.fault](attempt)
+        attempt.settle()
+    expected, lives = outcome(case), outcome(case).lives
+    if expected.loss:
+        told = census.count(guest, trial.machines).lost()
+        assert re.search(expected.loss, told), f"the loss is told in other words: {told}"
+        counts(registers=1)
+        if expected.rescued:
+            source.cont()
+            lives = "source"
+    if case.then == "again":
+        lives = LIFECYCLES[case.lifecycle].run(passage, source).side
+        trial.compare(passage)
+    if lives:
+        judge(trial, census.count(guest, trial.machines).one(lives))
