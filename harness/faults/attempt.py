@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from harness.deadline import Deadline
-from harness.host.line import Line, Mark
+from harness.host.line import MAIN, PAGES, Line, Mark
 from harness.qemu import migration
 from harness.qemu.hub import Hub
 from harness.qemu.machine import Machine
@@ -27,9 +27,9 @@ _ENDS = frozenset({"failed", "cancelled", "completed", "postcopy-paused"})
 SWITCHED = "switched"
 PHASES: Mapping[str, Mark | None] = {
     # In the header: the destination knows of a stream, and of nothing in it.
-    "set-up": Mark(8),
-    # A stream begins with some hundred bytes of set-up, and its memory is half a megabyte or more.
-    "ram": Mark(100_000),
+    "set-up": MAIN,
+    # In the first pass over the memory, where its pages go this way: multifd has other channels for them.
+    "ram": PAGES,
     # In the first vCPU's registers; the guest stands still on the source.
     "device": Mark.section("cpu", 100),
     # Both sides say that it is complete; with postcopy, the guest goes on at the destination and its memory is under way.
@@ -111,10 +111,11 @@ class Attempt:
         A destination whose source has failed hears that nothing more will come. Raises DeadlineExpired.
         """
         ours = self._end_of(self.source)
-        if ours != "completed":
+        if ours != "completed" or self.line.holding:
             self.line.cut()
         theirs = self._end_of(self.destination)
-        if theirs == "completed" and not self.postcopy:
+        # A source that has cancelled runs on, even if all that the destination needs was on its way by then.
+        if theirs == "completed" and ours in ("completed", "gone") and self.destination.status() == "paused":
             self.destination.cont()
 
     def _held(self) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from harness.faults.attempt import Attempt
+from harness.qemu.machine import Machine
 
 
 def kill_destination(attempt: Attempt) -> None:
     """Kill the destination's QEMU."""
-    attempt.destination.kill()
+    _kill(attempt.destination, attempt)
 
 
 def kill_source(attempt: Attempt) -> None:
     """Kill the source's QEMU; what was on its way is lost with it, as with a host that goes down."""
-    attempt.source.kill()
+    _kill(attempt.source, attempt)
     attempt.line.cut()
 
 
@@ -45,6 +46,11 @@ def cancel(attempt: Attempt) -> None:
 def cancel_stalled(attempt: Attempt) -> None:
     """Cancel over a connection on which nothing moves any more."""
     attempt.source.execute("migrate_cancel")
+
+
+def _kill(side: Machine, attempt: Attempt) -> None:
+    side.kill()
+    side.wait_exit(attempt.deadline)
 
 
 KINDS: Mapping[str, Callable[[Attempt], None]] = {

@@ -1,9 +1,9 @@
 """A stream between two Unix sockets of this computer that fails on purpose: it stops, breaks or changes a byte at a mark.
 
-For faults of a migration: QEMU connects to the line's socket and not to the destination's. A mark is a number of bytes or the
-head of a section (docs/devel/migration/main.rst in QEMU's tree, "Stream structure"), so a fault comes at the same place of the
-stream in every run, and whoever waits for it hears of it by an event. Only what goes to the destination is stopped or changed;
-the return path is carried as it is.
+For faults of a migration: QEMU connects to the line's socket and not to the destination's. A mark is a place after the head of
+something in the stream (docs/devel/migration/main.rst in QEMU's tree, "Stream structure"), so a fault comes at the same place in
+every run, and whoever waits for it hears of it by an event. Only what goes to the destination is stopped or changed; the return
+path is carried as it is.
 """
 
 from __future__ import annotations
@@ -19,25 +19,30 @@ from typing import Self
 
 from harness.host.relay import pump
 
-# A head has at most 1 + 4 + 1 + 255 + 4 + 4 bytes; so much is remembered of what has passed, to find one in two pieces.
+# A section's head has at most 1 + 4 + 1 + 255 + 4 + 4 bytes; so much is remembered of what has passed, to find one in two pieces.
 _HEAD = 272
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A place in what goes to the destination: `offset` bytes after the end of the first match of `head`, or from the beginning.
+    """The place `offset` bytes after the end of the first match of `head` (a regular expression), on whichever connection."""
 
-    Without a head the bytes of all connections are counted together, with one those of the connection that has it.
-    """
-
+    head: bytes
     offset: int = 0
-    head: bytes = b""
 
     @classmethod
     def section(cls, name: str, offset: int = 0) -> Mark:
         """Return the place `offset` bytes into the first section of that name, after its head."""
         word = name.encode()
-        return cls(offset, rb"(?s:[\x01\x04].{4})" + re.escape(bytes([len(word)]) + word) + rb"(?s:.{8})")
+        return cls(rb"(?s:[\x01\x04].{4})" + re.escape(bytes([len(word)]) + word) + rb"(?s:.{8})", offset)
+
+
+# Magic and version, which only the main channel of a migration begins with.
+MAIN = Mark(rb"QEVM(?s:.{4})")
+# The footer of the section that announces the memory, and the head of the first one with pages.
+PAGES = Mark(rb"(?s:\x7e(.{4})\x02\1)")
+# What a channel of multifd begins with (migration/multifd.c, MULTIFD_MAGIC).
+CHANNEL = Mark(rb"\x11\x22\x33\x44")
 
 
 class Line:
@@ -56,7 +61,8 @@ class Line:
         self._changed = threading.Condition()
         self._mark: Mark | None = None
         self._bits = 0
-        self._holds = False
+        # Whether all connections stand still, or one.
+        self._holds: bool | _Connection = False
         self._open: list[_Connection] = []
         self._threads: list[threading.Thread] = []
         self._listener = socket.socket(socket.AF_UNIX)
@@ -73,7 +79,7 @@ class Line:
         self.close()
 
     def hold_at(self, mark: Mark) -> None:
-        """Let the stream stop at the mark, until it is released or cut."""
+        """Let the connection that the mark is on stop there, until it is released or cut; others go on."""
         self._set(mark, 0)
 
     def flip_at(self, mark: Mark, bits: int = 0xFF) -> None:
@@ -81,9 +87,14 @@ class Line:
         self._set(mark, bits)
 
     def hold(self) -> None:
-        """Let the stream stop where it is, until it is released or cut."""
+        """Let every connection stop where it is, until it is released or cut."""
         with self._changed:
             self._holds = True
+
+    @property
+    def holding(self) -> bool:
+        """Whether something stands still."""
+        return self._holds is not False
 
     def release(self) -> None:
         """Let a stream that was stopped go on."""
@@ -156,30 +167,20 @@ class Line:
     def _pieces(self, connection: _Connection, data: bytes) -> Iterator[bytes]:
         """Give what may pass of the data that was read."""
         with self._changed:
-            place = self._place(connection, data)
+            place = connection.find(self._mark, data) if self._mark else None
         connection.remember(data)
-        if place is not None:
+        if place is not None and place < len(data):
             yield self._passing(data[:place])
-            data = self._at_mark(data[place:])
+            data = self._at_mark(connection, data[place:])
         with self._changed:
-            self._changed.wait_for(lambda: not self._holds or connection.is_cut)
+            self._changed.wait_for(lambda: connection.is_cut or self._holds not in (True, connection))
         yield self._passing(data)
 
-    def _place(self, connection: _Connection, data: bytes) -> int | None:
-        """Return where in `data` the mark is, None where it is not."""
-        if self._mark is None:
-            return None
-        place: int | None = self._mark.offset - self.passed
-        if self._mark.head:
-            place = connection.find(self._mark, data)
-        return max(0, place) if place is not None and place < len(data) else None
-
-    def _at_mark(self, rest: bytes) -> bytes:
+    def _at_mark(self, connection: _Connection, rest: bytes) -> bytes:
         """Do what is to be done at the mark; return what is to follow."""
         with self._changed:
-            self._mark, self.reached = None, True
-            self._holds = not self._bits
-            bits = self._bits
+            self._mark, self.reached, bits = None, True, self._bits
+            self._holds = False if bits else connection
         self._heard()
         return bytes([rest[0] ^ bits]) + rest[1:]
 

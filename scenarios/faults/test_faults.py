@@ -68,9 +68,13 @@ def exists(row: Row) -> bool:
     way, fault, phase = row.get("lifecycle"), row.get("fault"), row.get("phase")
     if way == "postcopy" and row.get("returns") == "one-way":
         return False
-    if fault == "cut-and-recover":
-        return way in (None, "postcopy") and phase in (None, SWITCHED) and row.get("returns") != "one-way"
+    if fault == "cut-and-recover" and (way not in (None, "postcopy") or phase not in (None, SWITCHED)):
+        return False
+    if fault == "cut-and-recover" and row.get("returns") == "one-way":
+        return False
     if phase == SWITCHED and fault in ("stall", "cancel", "cancel-stalled"):
+        return False
+    if phase == "device" and way == "postcopy" and fault in ("cancel", "cancel-stalled"):
         return False
     if row.get("then") != "again" or fault is None or phase is None or way is None or row.get("returns") is None:
         return True
