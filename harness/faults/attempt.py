@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from harness.deadline import Deadline
-from harness.host.line import MAIN, PAGES, Line, Mark
+from harness.host.line import CHANNEL, MAIN, PAGES, Line, Mark
 from harness.qemu import migration
 from harness.qemu.hub import Hub
 from harness.qemu.machine import Machine
@@ -24,16 +24,19 @@ _TRICKLE = 100_000
 # Where a migration stops by itself (qapi/migration.json, MigrationStatus).
 _ENDS = frozenset({"failed", "cancelled", "completed", "postcopy-paused"})
 
+CHANNELS = "channels"
 SWITCHED = "switched"
-PHASES: Mapping[str, Mark | None] = {
+PHASES: Mapping[str, tuple[Mark, ...]] = {
     # In the header: the destination knows of a stream, and of nothing in it.
-    "set-up": MAIN,
-    # In the first pass over the memory, where its pages go this way: multifd has other channels for them.
-    "ram": PAGES,
+    "set-up": (MAIN,),
+    # Only of multifd: one of the channels for pages has said what it is and then nothing, and the destination waits for it.
+    CHANNELS: (Mark(CHANNEL.head, 60), PAGES),
+    # At the first pass over the memory, whose pages follow here, or on other channels with multifd.
+    "ram": (PAGES,),
     # In the first vCPU's registers; the guest stands still on the source.
-    "device": Mark.section("cpu", 100),
+    "device": (Mark.section("cpu", 100),),
     # Both sides say that it is complete; with postcopy, the guest goes on at the destination and its memory is under way.
-    SWITCHED: None,
+    SWITCHED: (),
 }
 
 
@@ -70,17 +73,17 @@ class Attempt:
 
     def reach(self, phase: str) -> None:
         """Send until the phase is reached, and keep it open. Raises QemuFailure, DeadlineExpired."""
-        if mark := PHASES[phase]:
-            self.line.hold_at(mark)
-        late = phase in ("device", SWITCHED)
-        if self.postcopy and late:
-            migration.set_parameters(self.source, max_bandwidth=_TRICKLE, max_postcopy_bandwidth=_TRICKLE)
+        marks = PHASES[phase]
+        self.line.hold_at(*marks)
+        if phase == "ram" or (self.postcopy and phase != "set-up"):
+            migration.set_parameters(self.source, max_bandwidth=_TRICKLE)
         migration.send(self.source, f"unix:{self.line.path}")
-        if self.postcopy and late:
-            self.source.wait_event("MIGRATION", self.deadline, since=self.source.migration_began, status="active")
+        if self.postcopy and phase in ("device", SWITCHED):
+            migration.set_parameters(self.source, max_postcopy_bandwidth=_TRICKLE)
+            self._sent("active")
             self.source.execute("migrate-start-postcopy")
-        if mark:
-            self._held()
+        if marks:
+            self._held(asked=phase != CHANNELS)
         elif self.postcopy:
             migration.switched_over(self.source, self.destination, self.deadline)
             self.destination.cont()
@@ -88,12 +91,11 @@ class Attempt:
             migration.transferred(self.source, self.destination, self.deadline)
         if phase == "device" and self.blind:
             # All that is left fits into the sockets on the way, so that the source has done its part and says so.
-            self.source.wait_event("MIGRATION", self.deadline, since=self.source.migration_began, status="completed")
+            self._sent("completed")
 
     def go_on(self) -> None:
         """Let what was held pass, as fast as it can."""
-        if self.postcopy and self.source.ending() is None:
-            migration.set_parameters(self.source, max_bandwidth=0, max_postcopy_bandwidth=0)
+        self._hurry()
         self.line.release()
 
     def recover(self) -> None:
@@ -110,6 +112,7 @@ class Attempt:
 
         A destination whose source has failed hears that nothing more will come. Raises DeadlineExpired.
         """
+        self._hurry()
         ours = self._end_of(self.source)
         if ours != "completed" or self.line.holding:
             self.line.cut()
@@ -118,7 +121,16 @@ class Attempt:
         if theirs == "completed" and ours in ("completed", "gone") and self.destination.status() == "paused":
             self.destination.cont()
 
-    def _held(self) -> None:
+    def _sent(self, status: str) -> None:
+        self.source.wait_event("MIGRATION", self.deadline, since=self.source.migration_began, status=status)
+
+    def _hurry(self) -> None:
+        if self.source.ending() is None:
+            migration.set_parameters(self.source, max_bandwidth=0, max_postcopy_bandwidth=0)
+
+    def _held(self, *, asked: bool) -> None:
+        """Wait until the stream stands at its mark and, if asked, the destination has read all that came before it."""
+
         def reached() -> bool | None:
             if self.line.reached:
                 return True
@@ -127,6 +139,9 @@ class Attempt:
             return None
 
         self.source.until(reached, self.deadline, "the stream to reach its mark")
+        # Answered by the loop that reads the stream, in one of its rounds; in the next, all that had come has been read.
+        for _ in range(2 * asked):
+            self.destination.status()
 
     def _end_of(self, side: Machine) -> str:
         def ended() -> str | None:

@@ -14,9 +14,9 @@ def kill_destination(attempt: Attempt) -> None:
 
 
 def kill_source(attempt: Attempt) -> None:
-    """Kill the source's QEMU; what was on its way is lost with it, as with a host that goes down."""
+    """Kill the source's QEMU; what stands still on its way is lost with it."""
     _kill(attempt.source, attempt)
-    attempt.line.cut()
+    attempt.line.lose()
 
 
 def cut(attempt: Attempt) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,16 +53,14 @@ class Line:
 
     def __init__(self, path: Path, target: Path, heard: Callable[[], None] = lambda: None) -> None:
         self.path = path
-        # Whether the mark has been reached, how many bytes have passed to the destination, how many times it was connected.
-        self.reached = False
+        # How many bytes have passed to the destination, and how many times it was connected.
         self.passed = 0
         self.connections = 0
         self._target, self._heard = target, heard
         self._changed = threading.Condition()
-        self._mark: Mark | None = None
+        self._marks: list[Mark] = []
         self._bits = 0
-        # Whether all connections stand still, or one.
-        self._holds: bool | _Connection = False
+        self._held: list[_Connection] = []
         self._open: list[_Connection] = []
         self._threads: list[threading.Thread] = []
         self._listener = socket.socket(socket.AF_UNIX)
@@ -78,28 +76,33 @@ class Line:
         """Cut it and listen no more."""
         self.close()
 
-    def hold_at(self, mark: Mark) -> None:
-        """Let the connection that the mark is on stop there, until it is released or cut; others go on."""
-        self._set(mark, 0)
+    def hold_at(self, *marks: Mark) -> None:
+        """Let the connections that the marks are on stop there, until they are released or cut; others go on."""
+        self._set(marks, 0)
 
     def flip_at(self, mark: Mark, bits: int = 0xFF) -> None:
         """Invert bits of the byte after the mark; the stream goes on."""
-        self._set(mark, bits)
+        self._set((mark,), bits)
 
-    def hold(self) -> None:
-        """Let every connection stop where it is, until it is released or cut."""
-        with self._changed:
-            self._holds = True
+    @property
+    def reached(self) -> bool:
+        """Whether every mark has been reached."""
+        return not self._marks
 
     @property
     def holding(self) -> bool:
         """Whether something stands still."""
-        return self._holds is not False
+        return bool(self._held)
+
+    def hold(self) -> None:
+        """Let every connection stop where it is, until it is released or cut."""
+        with self._changed:
+            self._held = list(self._open)
 
     def release(self) -> None:
-        """Let a stream that was stopped go on."""
+        """Let what was stopped go on."""
         with self._changed:
-            self._holds = False
+            self._held = []
             self._changed.notify_all()
 
     def cut(self) -> None:
@@ -107,8 +110,15 @@ class Line:
         with self._changed:
             for connection in self._open:
                 connection.cut()
-            self._mark, self._holds = None, False
-            self._changed.notify_all()
+            self._marks = []
+            self.release()
+
+    def lose(self) -> None:
+        """Break the connections that stand still; the others are carried on to their end."""
+        with self._changed:
+            for connection in self._held:
+                connection.cut()
+            self.release()
 
     def close(self) -> None:
         """Cut it and listen no more. May be called twice."""
@@ -119,9 +129,9 @@ class Line:
         for thread in self._threads:
             thread.join()
 
-    def _set(self, mark: Mark, bits: int) -> None:
+    def _set(self, marks: Sequence[Mark], bits: int) -> None:
         with self._changed:
-            self._mark, self._bits, self.reached = mark, bits, False
+            self._marks, self._bits = list(marks), bits
 
     def _run(self, function: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=function, args=arguments, name="harness-line", daemon=True)
@@ -167,20 +177,24 @@ class Line:
     def _pieces(self, connection: _Connection, data: bytes) -> Iterator[bytes]:
         """Give what may pass of the data that was read."""
         with self._changed:
-            place = connection.find(self._mark, data) if self._mark else None
+            places = {mark: place for mark in self._marks if (place := connection.find(mark, data)) is not None}
         connection.remember(data)
-        if place is not None and place < len(data):
-            yield self._passing(data[:place])
-            data = self._at_mark(connection, data[place:])
+        for mark, place in places.items():
+            if place < len(data):
+                yield self._passing(data[:place])
+                data = self._at_mark(mark, connection, data[place:])
+                break
         with self._changed:
-            self._changed.wait_for(lambda: connection.is_cut or self._holds not in (True, connection))
+            self._changed.wait_for(lambda: connection.is_cut or connection not in self._held)
         yield self._passing(data)
 
-    def _at_mark(self, connection: _Connection, rest: bytes) -> bytes:
+    def _at_mark(self, mark: Mark, connection: _Connection, rest: bytes) -> bytes:
         """Do what is to be done at the mark; return what is to follow."""
         with self._changed:
-            self._mark, self.reached, bits = None, True, self._bits
-            self._holds = False if bits else connection
+            self._marks = [each for each in self._marks if each is not mark]
+            if not self._bits:
+                self._held.append(connection)
+            bits = self._bits
         self._heard()
         return bytes([rest[0] ^ bits]) + rest[1:]
 

@@ -9,7 +9,7 @@ from harness.guest.payload import Guest
 from harness.plugin.trial import Trial
 
 # Instants that last for as long as it takes; one whose deadline is ahead is asked for by name (`armed`).
-GUESTS = ("memory", "expired-masked", "pending")
+GUESTS = ("memory", "expired-masked", "disabled")
 # For how long, in ms, an armed timer has to stay ahead: an attempt that fails, a second one that does not.
 _ARMED_MS = 1500
 

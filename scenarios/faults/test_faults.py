@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from harness.faults import census
-from harness.faults.attempt import PHASES, SWITCHED, Attempt
+from harness.faults.attempt import CHANNELS, PHASES, SWITCHED, Attempt
 from harness.faults.kinds import KINDS
 from harness.guest.payload import Guest
 from harness.lifecycle import LIFECYCLES
@@ -73,6 +73,8 @@ def exists(row: Row) -> bool:
     if fault == "cut-and-recover" and row.get("returns") == "one-way":
         return False
     if phase == SWITCHED and fault in ("stall", "cancel", "cancel-stalled"):
+        return False
+    if phase == CHANNELS and way not in (None, "multifd"):
         return False
     if phase == "device" and way == "postcopy" and fault in ("cancel", "cancel-stalled"):
         return False
