@@ -1,9 +1,9 @@
 """One migration that is to fail: over a line of our own, held at a phase until something has been done to it.
 
-    with Attempt.begun(source, destination, ("return-path",), hub) as attempt:
-        attempt.reach("ram")
-        destination.kill()
-        attempt.settle()
+with Attempt.begun(source, destination, ("return-path",), hub) as attempt:
+attempt.reach("ram")
+destination.kill()
+attempt.settle()
 """
 
 from __future__ import annotations
@@ -13,31 +13,41 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from harness.deadline import Deadline
-from harness.host.line import CHANNEL, MAIN, PAGES, Line, Mark
+from harness.errors import DeadlineExpired, QemuFailure
+from harness.host.line import ANNOUNCED, CHANNEL, LAST_PAGES, MAIN, PAGES, Line, Mark
 from harness.qemu import migration
 from harness.qemu.hub import Hub
 from harness.qemu.machine import Machine
 
 ATTEMPT_SECONDS = 30.0
+# From the end of a connection to the exit of a destination that needed it; a tenth of a second on an idle computer.
+_END_SECONDS = 5.0
 # Bytes a second: as in harness/lifecycle/live.py, so that memory is still missing when a postcopy guest goes on.
 _TRICKLE = 100_000
 # Where a migration stops by itself (qapi/migration.json, MigrationStatus).
 _ENDS = frozenset({"failed", "cancelled", "completed", "postcopy-paused"})
 
 CHANNELS = "channels"
+LAST_PASS = "last-pass"
 SWITCHED = "switched"
 PHASES: Mapping[str, tuple[Mark, ...]] = {
     # In the header: the destination knows of a stream, and of nothing in it.
     "set-up": (MAIN,),
     # Only of multifd: one of the channels for pages has said what it is and then nothing, and the destination waits for it.
-    CHANNELS: (Mark(CHANNEL.head, 60), PAGES),
+    CHANNELS: (Mark(CHANNEL.head, 60), ANNOUNCED),
     # At the first pass over the memory, whose pages follow here, or on other channels with multifd.
     "ram": (PAGES,),
-    # In the first vCPU's registers; the guest stands still on the source.
+    # Before the last of the memory; the guest stands still on the source.
+    LAST_PASS: (LAST_PAGES,),
+    # In the first vCPU's registers.
     "device": (Mark.section("cpu", 100),),
     # Both sides say that it is complete; with postcopy, the guest goes on at the destination and its memory is under way.
     SWITCHED: (),
 }
+
+
+# Reached only by a migration that gets on.
+_LATE = (LAST_PASS, "device", SWITCHED)
 
 
 @dataclass
@@ -49,6 +59,8 @@ class Attempt:
     line: Line
     capabilities: tuple[str, ...]
     deadline: Deadline = field(default_factory=lambda: Deadline.after(ATTEMPT_SECONDS))
+    # Whether the destination did not notice that nothing more could come.
+    hangs: bool = False
 
     @classmethod
     @contextmanager
@@ -75,10 +87,10 @@ class Attempt:
         """Send until the phase is reached, and keep it open. Raises QemuFailure, DeadlineExpired."""
         marks = PHASES[phase]
         self.line.hold_at(*marks)
-        if phase == "ram" or (self.postcopy and phase != "set-up"):
+        if self.postcopy or phase not in _LATE:
             migration.set_parameters(self.source, max_bandwidth=_TRICKLE)
         migration.send(self.source, f"unix:{self.line.path}")
-        if self.postcopy and phase in ("device", SWITCHED):
+        if self.postcopy and phase in _LATE:
             migration.set_parameters(self.source, max_postcopy_bandwidth=_TRICKLE)
             self._sent("active")
             self.source.execute("migrate-start-postcopy")
@@ -89,13 +101,15 @@ class Attempt:
             self.destination.cont()
         else:
             migration.transferred(self.source, self.destination, self.deadline)
-        if phase == "device" and self.blind:
+        if phase in ("device", LAST_PASS) and self.blind:
             # All that is left fits into the sockets on the way, so that the source has done its part and says so.
             self._sent("completed")
 
     def go_on(self) -> None:
-        """Let what was held pass, as fast as it can."""
+        """Let what was held pass, as fast as it can; with postcopy the switch comes first."""
         self._hurry()
+        if self.postcopy and migration.status(self.source) in ("setup", "active"):
+            self.source.execute("migrate-start-postcopy")
         self.line.release()
 
     def recover(self) -> None:
@@ -110,23 +124,38 @@ class Attempt:
     def settle(self) -> None:
         """Wait until both sides have come to an end, and let a guest that has arrived go on.
 
-        A destination whose source has failed hears that nothing more will come. Raises DeadlineExpired.
+        A destination whose source has failed hears that nothing more will come. One that does not end then is killed, and
+        `judge` tells of it. Raises DeadlineExpired.
         """
         self._hurry()
-        ours = self._end_of(self.source)
+        ours = self._end_of(self.source, self.deadline)
+        if ours == "completed" and not self.postcopy:
+            migration.finalized(self.source, self.deadline)
         if ours != "completed" or self.line.holding:
             self.line.cut()
-        theirs = self._end_of(self.destination)
+        try:
+            theirs = self._end_of(self.destination, self.deadline if ours == "completed" else Deadline.after(_END_SECONDS))
+        except DeadlineExpired:
+            self.hangs = True
+            self.destination.kill()
+            self.destination.wait_exit(self.deadline)
+            return
         # A source that has cancelled runs on, even if all that the destination needs was on its way by then.
         if theirs == "completed" and ours in ("completed", "gone") and self.destination.status() == "paused":
             self.destination.cont()
+
+    def judge(self) -> None:
+        """Raise QemuFailure where a side came to no end by itself."""
+        if self.hangs:
+            words = f"the destination hangs: {_END_SECONDS:g} s after its connection had ended it had neither failed nor exited"
+            raise QemuFailure(words, where=self.destination.side)
 
     def _sent(self, status: str) -> None:
         self.source.wait_event("MIGRATION", self.deadline, since=self.source.migration_began, status=status)
 
     def _hurry(self) -> None:
         if self.source.ending() is None:
-            migration.set_parameters(self.source, max_bandwidth=0, max_postcopy_bandwidth=0)
+            migration.set_parameters(self.source, **{"max_postcopy_bandwidth" if self.postcopy else "max_bandwidth": 0})
 
     def _held(self, *, asked: bool) -> None:
         """Wait until the stream stands at its mark and, if asked, the destination has read all that came before it."""
@@ -143,11 +172,11 @@ class Attempt:
         for _ in range(2 * asked):
             self.destination.status()
 
-    def _end_of(self, side: Machine) -> str:
+    def _end_of(self, side: Machine, deadline: Deadline) -> str:
         def ended() -> str | None:
             if side.process.poll() is not None:
                 return "gone"
             now = migration.status(side)
             return now if now in _ENDS else None
 
-        return side.until(ended, self.deadline, f"the {side.side}'s part of the migration to end")
+        return side.until(ended, deadline, f"the {side.side}'s part of the migration to end")

@@ -1,8 +1,8 @@
 """A stream between two Unix sockets of this computer that fails on purpose: it stops, breaks or changes a byte at a mark.
 
 For faults of a migration: QEMU connects to the line's socket and not to the destination's. A mark is a place after the head of
-something in the stream (docs/devel/migration/main.rst in QEMU's tree, "Stream structure"), so a fault comes at the same place in
-every run, and whoever waits for it hears of it by an event. Only what goes to the destination is stopped or changed; the return
+something in the stream (docs/devel/migration/main.rst in QEMU's tree, "Stream structure"), so a fault comes at the same place
+in every run, and whoever waits for it hears of it by an event. Only what goes to the destination is stopped or changed; the return
 path is carried as it is.
 """
 
@@ -19,8 +19,8 @@ from typing import Self
 
 from harness.host.relay import pump
 
-# A section's head has at most 1 + 4 + 1 + 255 + 4 + 4 bytes; so much is remembered of what has passed, to find one in two pieces.
-_HEAD = 272
+# So many bytes are remembered of what has passed, to find a head that came in two pieces.
+_HEAD = 4096
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class Mark:
 MAIN = Mark(rb"QEVM(?s:.{4})")
 # The footer of the section that announces the memory, and the head of the first one with pages.
 PAGES = Mark(rb"(?s:\x7e(.{4})\x02\1)")
+# The footer of a section with pages, and the head of the last one, before the devices; since 11.0 a command is between them.
+LAST_PAGES = Mark(rb"(?s:\x7e(.{4})(?:\x08.{2}\x00\x00)?\x03\1)")
+# The end of the section that announces the memory.
+ANNOUNCED = Mark(rb"(?s:\x01(.{4})\x03ram.{8,4000}?\x7e\1)")
 # What a channel of multifd begins with (migration/multifd.c, MULTIFD_MAGIC).
 CHANNEL = Mark(rb"\x11\x22\x33\x44")
 
@@ -180,7 +184,8 @@ class Line:
             places = {mark: place for mark in self._marks if (place := connection.find(mark, data)) is not None}
         connection.remember(data)
         for mark, place in places.items():
-            if place < len(data):
+            # What comes at the end of what was read is held before more is there; a byte to be changed has to be.
+            if place < len(data) + (not self._bits):
                 yield self._passing(data[:place])
                 data = self._at_mark(mark, connection, data[place:])
                 break
@@ -196,7 +201,7 @@ class Line:
                 self._held.append(connection)
             bits = self._bits
         self._heard()
-        return bytes([rest[0] ^ bits]) + rest[1:]
+        return bytes([rest[0] ^ bits]) + rest[1:] if bits else rest
 
     def _passing(self, data: bytes) -> bytes:
         with self._changed:

@@ -389,12 +389,12 @@ class Trial:
         if lifecycle.one_host and len({id(ground.workshop.host) for ground in self._grounds}) > 1:
             raise Unsupported(f"{lifecycle.name} does not reach from one host to another")
 
-    def start(self, side: str, start: Start) -> Any:
-        """Start a machine of what runs them in this lifecycle."""
+    def start(self, side: str, start: Start, **other: Any) -> Any:
+        """Start a machine of what runs them in this lifecycle; `other`: what its spec has that the guest's has not."""
         assert self._spec is not None, "the source is booted first"
         assert self._payload is not None
         ground = self._grounds[-1 if side.startswith("destination") else 0]
-        spec = replace(self._spec, kernel=ground.workshop.host.bring(self._payload))
+        spec = replace(self._spec, kernel=ground.workshop.host.bring(self._payload), **other)
         machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)

@@ -77,7 +77,14 @@ def saved(source: Machine, deadline: Deadline) -> None:
 
     if not source.until(done, deadline, "the source to write the stream"):
         raise failed(source, f"the source could not save: {_reason(source)}")
-    # QEMU says `completed` a moment before it leaves the run state in which it refuses `cont`.
+    finalized(source, deadline)
+
+
+def finalized(source: Machine, deadline: Deadline) -> None:
+    """Wait until a source that says `completed` can be told to go on; raises DeadlineExpired.
+
+    QEMU says it a moment before it leaves the run state in which it refuses `cont`, and nobody is told of that.
+    """
     while source.status() == "finish-migrate":
         if deadline.expired:
             raise DeadlineExpired(f"waited {deadline.seconds:.1f} s for the source to finalize the stream", where=source.side)
