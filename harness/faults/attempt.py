@@ -24,8 +24,9 @@ ATTEMPT_SECONDS = 30.0
 _END_SECONDS = 5.0
 # Bytes a second: as in harness/lifecycle/live.py, so that memory is still missing when a postcopy guest goes on.
 _TRICKLE = 100_000
-# Where a migration stops by itself (qapi/migration.json, MigrationStatus).
+# Where a migration stops by itself (qapi/migration.json, MigrationStatus). A destination that has failed exits.
 _ENDS = frozenset({"failed", "cancelled", "completed", "postcopy-paused"})
+_ENDS_OF_DESTINATION = frozenset({"completed", "postcopy-paused"})
 
 CHANNELS = "channels"
 LAST_PASS = "last-pass"
@@ -177,6 +178,6 @@ class Attempt:
             if side.process.poll() is not None:
                 return "gone"
             now = migration.status(side)
-            return now if now in _ENDS else None
+            return now if now in (_ENDS if side is self.source else _ENDS_OF_DESTINATION) else None
 
         return side.until(ended, deadline, f"the {side.side}'s part of the migration to end")
