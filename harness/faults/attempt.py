@@ -113,6 +113,11 @@ class Attempt:
             self.source.execute("migrate-start-postcopy")
         self.line.release()
 
+    def go_on_as_precopy(self) -> None:
+        """Let what was held pass, without the switch to postcopy, whether or not that was allowed."""
+        migration.set_parameters(self.source, max_bandwidth=0)
+        self.line.release()
+
     def recover(self) -> None:
         """Go on with a postcopy migration that was cut, over a new connection. Raises QemuFailure, DeadlineExpired."""
         uri = f"unix:{self.destination.directory / 'recovery'}"

@@ -15,7 +15,7 @@ from harness.errors import Failure, QemuFailure
 from harness.guest.payload import ANSWER_SECONDS, Guest
 from harness.guest.protocol import Message, parse
 from harness.qemu import migration
-from harness.qemu.machine import COMMAND_SECONDS, Machine
+from harness.qemu.machine import COMMAND_SECONDS, AnyMachine, Machine
 
 # What a payload answers first to `g` and to `?` (docs/guest-protocol.md).
 _ANSWERS = frozenset({"beat", "timer"})
@@ -84,14 +84,14 @@ class Census:
         return [each.guest for each in self.living]
 
 
-def count(guest: Guest, machines: Sequence[Machine]) -> Census:
+def count(guest: Guest, machines: Sequence[AnyMachine]) -> Census:
     """Ask every machine that runs whether the guest is there, which tells it that the lifecycle is over (`g`).
 
     `guest` is the one that was booted in the first of the machines; what it has said there is part of what each copy has said.
     """
     lines, rest = guest.machine.console.leftover()
     guest.messages += [parse(line, side=guest.machine.side) for line in lines]
-    return Census([_standing(_copy(guest, machine, rest), machine) for machine in machines])
+    return Census([_standing(_copy(guest, machine, rest), machine) for machine in machines if isinstance(machine, Machine)])
 
 
 def _copy(guest: Guest, machine: Machine, beginning: bytes) -> Guest:

@@ -1,9 +1,9 @@
 """A stream between two Unix sockets of this computer that fails on purpose: it stops, breaks or changes a byte at a mark.
 
-For faults of a migration: QEMU connects to the line's socket and not to the destination's. A mark is a place after the head of
-something in the stream (docs/devel/migration/main.rst in QEMU's tree, "Stream structure"), so a fault comes at the same place
-in every run, and whoever waits for it hears of it by an event. Only what goes to the destination is stopped or changed; the return
-path is carried as it is.
+For faults of a migration: QEMU connects to the line's socket and not to the destination's. A mark is a place after the head
+of something in the stream (docs/devel/migration/main.rst in QEMU's tree, "Stream structure"), so a fault comes at the same
+place in every run, and whoever waits for it hears of it by an event. Only what goes to the destination is stopped or changed;
+the return path is carried as it is.
 """
 
 from __future__ import annotations

@@ -400,7 +400,6 @@ class Trial:
         return self._open.enter_context(machine)
 
 
-
 def _machine_type(grounds: Sequence[Ground]) -> str:
     """Return `virt`, or the oldest QEMU's version of it where the two sides are not of one release."""
     releases = {ground.qemu.version[:2] for ground in grounds}

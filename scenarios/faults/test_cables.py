@@ -12,12 +12,10 @@ from harness.deadline import Deadline
 from harness.faults import census
 from harness.faults.cable import FAR, Cable, apart
 from harness.guest.payload import Guest
-from harness.lifecycle.passage import Passage
 from harness.plugin.matrix import Matrix, Params
 from harness.plugin.trial import Trial
 from harness.qemu import migration
-from harness.qemu.machine import Machine
-from scenarios.faults.survivors import GUESTS, arrange, judge
+from scenarios.faults.survivors import GUESTS, arrange, judge, machine_of, new_passage
 from scenarios.faults.ways import RETURNS
 
 _SECONDS = 30.0
@@ -49,8 +47,7 @@ def test_pulled_cable(case: Params, trial: Trial, boot: Callable[..., Guest], co
     grounds = trial.bench.grounds
     trial.bench = replace(trial.bench, grounds=lambda params: apart(grounds(params)))
     guest = arrange(boot, case.guest)
-    source, destination = guest.machine, Passage(trial.start).twin()
-    assert isinstance(source, Machine)
+    source, destination = machine_of(guest), new_passage(trial).twin()
     deadline = Deadline.after(_SECONDS)
     cable = Cable.laid(source, destination)
     for side in (source, destination):

@@ -1,7 +1,7 @@
 """A saved guest whose file was cut off or has a byte flipped, in any section: it is refused, and goes on where it was saved.
 
-What is not refused must be harmless: every register that the stream holds is compared, and the guest has its say. A stream has no
-checksum, so a flip in the contents of a device or a page is neither (known issue qemu-stream-without-checksum).
+What is not refused must be harmless: every register that the stream holds is compared, and the guest has its say. A stream
+has no checksum, so a flip in the contents of a device or a page is neither (known issue qemu-stream-without-checksum).
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ import pytest
 from harness.errors import QemuFailure
 from harness.faults import census
 from harness.guest.payload import Guest
-from harness.lifecycle.passage import Passage
 from harness.plugin.matrix import Matrix, Params, Row
 from harness.plugin.trial import Trial
-from harness.qemu.machine import Machine
 from harness.state import ram
 from harness.state.model import State
 from harness.state.stream import Stream, decode
-from scenarios.faults.survivors import arrange, judge
+from scenarios.faults.survivors import arrange, judge, machine_of, new_passage
 from scenarios.faults.ways import FILES
 
 RAM_BASE = 0x40000000  # of the virt machine (hw/arm/virt.c)
@@ -87,14 +85,10 @@ MATRIX = Matrix(
 
 
 @pytest.mark.matrix(MATRIX)
-def test_damaged_guest_is_refused_or_unharmed(
-    case: Params, trial: Trial, boot: Callable[..., Guest], counts: Callable[..., None]
-) -> None:
+def test_damaged_guest_is_refused_or_unharmed(case: Params, trial: Trial, boot: Callable[..., Guest]) -> None:
     guest = arrange(boot, case.guest)
-    source = guest.machine
-    assert isinstance(source, Machine)
-    passage = Passage(trial.start)
-    trial.passages.append(passage)
+    source = machine_of(guest)
+    passage = new_passage(trial)
     source.stop()
     saved = passage.save(source, "stream", *FILES[case.lifecycle])
     before = decode(saved.here())
@@ -103,9 +97,9 @@ def test_damaged_guest_is_refused_or_unharmed(
     try:
         passage.load(destination, saved.path, *FILES[case.lifecycle])
     except QemuFailure as refused:
-        assert re.search(r"^the destination did not take the stream: .*\w", refused.what)
+        if not re.match(r"the destination did not take the stream: .*\w", refused.what):
+            raise
         census.count(guest, trial.machines).lost()
-        counts(registers=1)
         source.cont()
     else:
         again = passage.save(destination, "again", *FILES[case.lifecycle])

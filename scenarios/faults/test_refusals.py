@@ -12,13 +12,11 @@ from harness.errors import QemuFailure
 from harness.faults import census
 from harness.faults.attempt import LAST_PASS, Attempt
 from harness.guest.payload import Guest
-from harness.lifecycle import LIFECYCLES
-from harness.lifecycle.passage import Passage
 from harness.plugin.matrix import Matrix, Params, Row
 from harness.plugin.trial import Trial
 from harness.qemu.machine import Machine
 from harness.qemu.spec import Start
-from scenarios.faults.survivors import GUESTS, arrange, judge
+from scenarios.faults.survivors import GUESTS, arrange, judge, lead_on, machine_of, new_passage
 from scenarios.faults.ways import FILES, LIVE, RETURNS, capabilities
 
 # What the destination has that the guest has not, in the order in which QEMU finds out, and its words for it.
@@ -57,21 +55,18 @@ MATRIX = Matrix(
 def test_refused_guest_goes_on_at_the_source(case: Params, trial: Trial, boot: Callable[..., Guest]) -> None:
     guest = arrange(boot, case.guest)
     other, words = REFUSALS[case.refusal]
-    source = guest.machine
+    source = machine_of(guest)
     refusing = trial.start("refusing", Start.INCOMING, **other)
     told = (_by_file if case.lifecycle in FILES else _live)(trial, case, guest, refusing)
     assert re.search(words, told), f"refused in other words: {told}"
-    passage = Passage(trial.start)
-    trial.passages.append(passage)
-    lives = LIFECYCLES[case.lifecycle].run(passage, source).side
-    trial.compare(passage)
+    passage = new_passage(trial)
+    lives = lead_on(trial, passage, case.lifecycle, source)
     judge(trial, census.count(guest, trial.machines).one(lives))
 
 
 def _live(trial: Trial, case: Params, guest: Guest, refusing: Machine) -> str:
     """Let a running guest be refused; return in which words. Without a return path, it has to be fetched back."""
-    source = guest.machine
-    assert isinstance(source, Machine)
+    source = machine_of(guest)
     with Attempt.begun(source, refusing, capabilities(case), trial.source.workshop.hub) as attempt:
         lost = attempt.blind and case.refusal not in EARLY
         attempt.reach(LAST_PASS if lost else "set-up")
@@ -87,10 +82,8 @@ def _live(trial: Trial, case: Params, guest: Guest, refusing: Machine) -> str:
 
 def _by_file(trial: Trial, case: Params, guest: Guest, refusing: Machine) -> str:
     """Save a guest, let the file be refused, let the guest go on where it was; return the words of the refusal."""
-    source = guest.machine
-    assert isinstance(source, Machine)
-    passage = Passage(trial.start)
-    trial.passages.append(passage)
+    source = machine_of(guest)
+    passage = new_passage(trial)
     source.stop()
     saved = passage.save(source, "refused", *FILES[case.lifecycle])
     try:

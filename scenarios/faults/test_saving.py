@@ -1,4 +1,4 @@
-"""A guest that is being saved, or loaded, when something goes wrong: the disk is full, a process is killed, the save is cancelled."""
+"""A guest that is being saved, or loaded, when the disk is full, a process is killed, or the save is cancelled."""
 
 from __future__ import annotations
 
@@ -12,13 +12,10 @@ from harness.deadline import Deadline
 from harness.errors import HostFailure, QemuFailure
 from harness.faults import census, disk
 from harness.guest.payload import Guest
-from harness.lifecycle import LIFECYCLES
-from harness.lifecycle.passage import Passage
 from harness.plugin.matrix import Matrix, Params
 from harness.plugin.trial import Trial
 from harness.qemu import migration
-from harness.qemu.machine import Machine
-from scenarios.faults.survivors import GUESTS, arrange, judge
+from scenarios.faults.survivors import GUESTS, arrange, judge, lead_on, machine_of, new_passage
 from scenarios.faults.ways import FILES
 
 PLACES = {"vcpus": (1, 2), "cpu": ("cortex-a57", "max")}
@@ -28,18 +25,12 @@ _SECONDS = 30.0
 _TRICKLE = 100_000
 
 
-@pytest.mark.matrix(
-    Matrix({"lifecycle": tuple(FILES), "room": ROOM, "guest": tuple(GUESTS), **PLACES}, platforms=("tcg",))
-)
-def test_full_disk_leaves_the_guest_where_it_is(
-    case: Params, trial: Trial, boot: Callable[..., Guest], counts: Callable[..., None]
-) -> None:
+@pytest.mark.matrix(Matrix({"lifecycle": tuple(FILES), "room": ROOM, "guest": tuple(GUESTS), **PLACES}, platforms=("tcg",)))
+def test_full_disk_leaves_the_guest_where_it_is(case: Params, trial: Trial, boot: Callable[..., Guest]) -> None:
     small = with_small_disk(trial)
     guest = arrange(boot, case.guest)
-    source = guest.machine
-    assert isinstance(source, Machine)
-    passage = Passage(trial.start)
-    trial.passages.append(passage)
+    source = machine_of(guest)
+    passage = new_passage(trial)
     source.stop()
     whole = passage.save(source, "whole", *FILES[case.lifecycle])
     small.resize(source, disk.room_for(whole.here(), case.room))
@@ -50,8 +41,7 @@ def test_full_disk_leaves_the_guest_where_it_is(
         migration.saved(source, Deadline.after(_SECONDS))
     census.count(guest, trial.machines).lost()
     source.cont()
-    lives = LIFECYCLES[case.lifecycle].run(passage, source).side
-    trial.compare(passage)
+    lives = lead_on(trial, passage, case.lifecycle, source)
     judge(trial, census.count(guest, trial.machines).one(lives))
 
 
@@ -73,10 +63,8 @@ def test_interrupted_save_takes_nothing_from_the_guest(
     case: Params, trial: Trial, boot: Callable[..., Guest], counts: Callable[..., None]
 ) -> None:
     guest = arrange(boot, case.guest)
-    source = guest.machine
-    assert isinstance(source, Machine)
-    passage = Passage(trial.start)
-    trial.passages.append(passage)
+    source = machine_of(guest)
+    passage = new_passage(trial)
     lives = SAVING[case.saving]
     deadline = Deadline.after(_SECONDS)
     migration.enable(source, *FILES[case.lifecycle])
@@ -100,8 +88,7 @@ def test_interrupted_save_takes_nothing_from_the_guest(
         counts(registers=1)
         return
     if lives == "destination":
-        lives = LIFECYCLES[case.lifecycle].run(passage, source).side
-        trial.compare(passage)
+        lives = lead_on(trial, passage, case.lifecycle, source)
     judge(trial, census.count(guest, trial.machines).one(lives))
 
 
@@ -111,14 +98,10 @@ def test_interrupted_save_takes_nothing_from_the_guest(
         platforms=("tcg",),
     )
 )
-def test_file_outlives_a_destination(
-    case: Params, trial: Trial, boot: Callable[..., Guest], counts: Callable[..., None]
-) -> None:
+def test_file_outlives_a_destination(case: Params, trial: Trial, boot: Callable[..., Guest]) -> None:
     guest = arrange(boot, case.guest)
-    source = guest.machine
-    assert isinstance(source, Machine)
-    passage = Passage(trial.start)
-    trial.passages.append(passage)
+    source = machine_of(guest)
+    passage = new_passage(trial)
     deadline = Deadline.after(_SECONDS)
     source.stop()
     before = passage.look(source)

@@ -80,7 +80,12 @@ def nothing_more(end: socket.socket) -> bool:
 def test_carries_both_ways_to_the_end(ends: Ends) -> None:
     near, far = ends.connect()
     data = bytes(range(256)) * 4096
-    writer = threading.Thread(target=lambda: (near.sendall(data), near.shutdown(socket.SHUT_WR)))
+
+    def write() -> None:
+        near.sendall(data)
+        near.shutdown(socket.SHUT_WR)
+
+    writer = threading.Thread(target=write)
     writer.start()
     assert all_of(far) == data
     writer.join()
@@ -139,7 +144,7 @@ def test_holds_at_what_the_stream_is_made_of(ends: Ends, mark: Mark, before: byt
     near.sendall(other + before + b"after")
     ends.reach()
     got = exactly(far, len(other + before))
-    assert got.endswith(before[:-1] + mark.head[:0] + before[-1:])
+    assert got == other + before
     assert nothing_more(far)
 
 
@@ -170,12 +175,9 @@ def test_a_source_hears_that_the_destination_has_gone_although_the_stream_is_hel
     near.sendall(b"QEVM\0\0\0\x03rest")
     ends.reach()
     far.close()
-    with pytest.raises((ConnectionError, TimeoutError)) as error:
-        while near.recv(1):
-            pass
-        for _ in range(1000):
-            near.sendall(bytes(1 << 16))
-    assert isinstance(error.value, ConnectionError)
+    assert near.recv(1) == b""
+    with pytest.raises(ConnectionError):
+        near.sendall(bytes(1 << 24))
 
 
 def test_nobody_there(ends: Ends) -> None:

@@ -82,7 +82,9 @@ def test_two_where_one_is_claimed(payload: str, sabotaged: Trial) -> None:
     destination.cont()
     found = census.count(guest, sabotaged.machines)
     for side in ("source", "destination"):
-        with pytest.raises(QemuFailure, match=rf"^2 guests live: source is running, .*; destination is .* expected was {side}$"):
+        with pytest.raises(
+            QemuFailure, match=rf"^2 guests live: source is running, .*; destination is .* expected was {side}$"
+        ):
             found.one(side)
 
 
@@ -101,16 +103,16 @@ def nowhere(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("seconds", [0.3], ids=["census: runs and says nothing"])
-def test_a_machine_that_runs_is_no_guest_that_lives(
-    seconds: float, sabotaged: Trial, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_that_runs_is_no_guest_that_lives(seconds: float, sabotaged: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(census, "ANSWER_SECONDS", seconds)
     guest = start(sabotaged, "memory")
     assert isinstance(guest.machine, Machine)
     copied(sabotaged, guest.machine, nowhere).cont()
     found = census.count(guest, sabotaged.machines)
     assert [each.kind for each in found.standings] == [Kind.STOPPED, Kind.SILENT]
-    with pytest.raises(QemuFailure, match=r"^no guest lives: .*destination is running.* does not answer: .*expected was destin"):
+    with pytest.raises(
+        QemuFailure, match=r"^no guest lives: .*destination is running.* does not answer: .*expected was destin"
+    ):
         found.one("destination")
     with pytest.raises(QemuFailure, match=r"; destination runs and says nothing$"):
         found.lost()
