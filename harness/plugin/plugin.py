@@ -65,6 +65,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for option, (metavar, what) in platforms.DST_LAB_OPTIONS.items():
         group.addoption(option, metavar=metavar, help=f"{what}, on the destination's lab.")
     group.addoption("--hosts", metavar="FILE", help="The inventory of real hosts (default: hosts.toml, or $HARNESS_HOSTS).")
+    group.addoption("--walk-steps", type=int, default=500, metavar="N", help="How many steps the walks make (default: 500).")
+    group.addoption("--walk-seed", type=int, default=1, metavar="N", help="What chooses the steps of the walks (default: 1).")
     group.addoption("--out", metavar="DIR", help="Where results and bundles go (default: out).")
     group.addoption("--known-issues", metavar="FILE", help="The list of known issues (default: scenarios/known_issues.toml).")
 

@@ -88,6 +88,8 @@ class Trial:
     registers: int = 0
     interrupts: int = 0
     differences: tuple[DifferenceRow, ...] = ()
+    # A lifecycle that is tried in place of the one that the parameters name.
+    trying: Lifecycle | None = None
     _spec: MachineSpec | None = None
     _payload: Path | None = None
     _grounds: Sequence[Ground] = ()
@@ -100,7 +102,7 @@ class Trial:
     @property
     def lifecycle(self) -> Lifecycle:
         """The lifecycle of this case."""
-        return LIFECYCLES[self.params["lifecycle"]]
+        return self.trying or LIFECYCLES[self.params["lifecycle"]]
 
     @property
     def rules(self) -> Sequence[Rule]:
@@ -186,6 +188,14 @@ class Trial:
         The guest is told in any case, so that it can witness what became of it; the comparison's failure is raised by
         `conclude`, after the guest has had its say. Raises QemuFailure, Blocked, Unsupported, DeadlineExpired.
         """
+        self.lead(guest, compare_streams=compare_streams, rewrites=rewrites)
+        guest.go()
+
+    def lead(self, guest: Guest, *, compare_streams: bool = False, rewrites: Sequence[Rule] = ()) -> None:
+        """Lead the guest through this case's lifecycle and compare what was seen on both sides; it is told nothing yet.
+
+        Arguments and errors as `put_through`.
+        """
         passage = self.lifecycle.by(self.start, compare_streams)
         self.passages.append(passage)
         subject = self.source.hypervisor or guest.machine
@@ -201,7 +211,6 @@ class Trial:
         elif subject is guest.machine:
             guest.follow(self.machines[self.machines.index(guest.machine) : self.machines.index(machine) + 1])
         self.compare(passage, rewrites)
-        guest.go()
 
     def compare(self, passage: Passage | KvmPassage, rewrites: Sequence[Rule] = ()) -> None:
         """Compare what a passage has looked at; what differs and may not is raised by `conclude`."""
@@ -347,6 +356,14 @@ class Trial:
                 with suppress(HostFailure):  # it is gone, and with it what was on it
                     shop.host.run(["rm", "-rf", "--", *places], Deadline.after(20))
 
+    def begin_again(self) -> None:
+        """Forget every machine and what they did, and be ready for a guest's first boot; what was counted stays."""
+        self.close()
+        self.timeline = Timeline()
+        for kept in (self.machines, self.guests, self.passages):
+            kept.clear()  # type: ignore[attr-defined]  # all are lists
+        self.differences = ()
+
     @property
     def _distinct_grounds(self) -> list[Ground]:
         return list({id(ground): ground for ground in self._grounds}.values())
@@ -394,6 +411,8 @@ class Trial:
         assert self._spec is not None, "the source is booted first"
         assert self._payload is not None
         ground = self._grounds[-1 if side.startswith("destination") else 0]
+        if any(machine.side == side for machine in self.machines):
+            side = f"{side}-as-{len(self.machines) + 1}"  # where several lifecycles are led through
         spec = replace(self._spec, kernel=ground.workshop.host.bring(self._payload), **other)
         machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)

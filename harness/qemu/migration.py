@@ -31,6 +31,14 @@ def enable(machine: Machine, *capabilities: str) -> None:
         raise Unsupported(f"QEMU refuses {', '.join(capabilities)}: {error.description}", where=machine.side) from error
 
 
+def forget(machine: Machine) -> None:
+    """Switch off every capability but `events`: a machine that was a destination still has those of that migration."""
+    on = [each["capability"] for each in machine.execute("query-migrate-capabilities") if each["state"]]
+    off = [{"capability": name, "state": False} for name in on if name != "events"]
+    if off:
+        machine.execute("migrate-set-capabilities", {"capabilities": off})
+
+
 def set_parameters(machine: Machine, **parameters: object) -> None:
     """Set migration parameters; underscores in names stand for dashes."""
     machine.execute("migrate-set-parameters", {name.replace("_", "-"): value for name, value in parameters.items()})
