@@ -11,7 +11,7 @@ A scenario takes `case` (its parameters), `boot` and `put_through`, and `counts`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -160,7 +160,8 @@ def _is_for(matrix: Matrix, config: pytest.Config) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out scenarios that are for other platforms, or have none of the lifecycles that the user named."""
-    elsewhere = [item for item in items if isinstance(item, pytest.Function) and _is_elsewhere(item)]
+    chosen = config.getoption("--lifecycle") or ()
+    elsewhere = [item for item in items if isinstance(item, pytest.Function) and _is_elsewhere(item, chosen)]
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in elsewhere]
@@ -168,8 +169,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError("no case is left; nothing would be proven")
 
 
-def _is_elsewhere(item: pytest.Function) -> bool:
-    return item.get_closest_marker("matrix") is not None and not item.callspec.params["case"]
+def _is_elsewhere(item: pytest.Function, lifecycles: Collection[str]) -> bool:
+    case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+    if item.get_closest_marker("matrix") is not None:
+        return not case
+    # What has its own cases (walks) has nothing to do with lifecycles that the user named.
+    return bool(lifecycles) and isinstance(case, Params) and case.get("lifecycle") not in lifecycles
 
 
 @pytest.fixture(scope="session")

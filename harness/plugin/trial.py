@@ -287,6 +287,14 @@ class Trial:
     def conclude(self) -> None:
         """Raise what the comparison or a kernel's log found, or NoEvidence where the case proved nothing."""
         self.check_kernels()
+        self.raise_differences()
+        if self.guests and not any(guest.messages for guest in self.guests):
+            raise NoEvidence("no guest said a word")
+        if not self.registers + self.interrupts:
+            raise NoEvidence("nothing was compared and no interrupt was counted")
+
+    def raise_differences(self) -> None:
+        """Raise StateDiffers naming what must have survived and did not, where there is any."""
         if self.differences:
             first = self.differences[0]
             more = f" (and {len(self.differences) - 1} more)" if len(self.differences) > 1 else ""
@@ -294,10 +302,6 @@ class Trial:
             # All of them: whoever excuses the failure has to excuse each.
             said = f"{name} was {first.before} and is {first.after}{more}{self.difference_words() if more else ''}"
             raise StateDiffers(said, suspect=self.source.culprit)
-        if self.guests and not any(guest.messages for guest in self.guests):
-            raise NoEvidence("no guest said a word")
-        if not self.registers + self.interrupts:
-            raise NoEvidence("nothing was compared and no interrupt was counted")
 
     def check_kernels(self) -> None:
         """Raise KernelFailure quoting what a kernel under test has complained of since the case began."""
@@ -314,13 +318,17 @@ class Trial:
             for number, pair in enumerate(passage.pairs):
                 for when, state in (("before", pair.before), ("after", pair.after)):
                     states[f"{index}-{number}-{when}-{state.view}"] = state.to_data()
-        streams = tuple(stream for passage in self.passages for saved in passage.streams if (stream := self._fetched(saved)))
+        streams: dict[str, Stream] = {}
+        for saved in (saved for passage in self.passages for saved in passage.streams):
+            if stream := self._fetched(saved):
+                name = f"{saved.machine.side}-{stream.name}" if stream.name in streams else stream.name
+                streams[name] = replace(stream, name=name)
         return Evidence(
             case=case,
             options=options,
             sides=(*map(_side, self.machines), *self._kernel_sides()),
             states=states,
-            streams=streams,
+            streams=tuple(streams.values()),
             differences=self.differences,
             steps=tuple(self.timeline.steps),
             provenance=dict(provenance),
@@ -361,7 +369,7 @@ class Trial:
         self.close()
         self.timeline = Timeline()
         for kept in (self.machines, self.guests, self.passages):
-            kept.clear()  # type: ignore[attr-defined]  # all are lists
+            kept.clear()
         self.differences = ()
 
     @property

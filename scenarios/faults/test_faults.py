@@ -25,6 +25,15 @@ from scenarios.faults.ways import LIVE, RETURNS, capabilities
 # What else there is to hold at is for refusals.
 AT = tuple(phase for phase in PHASES if phase != LAST_PASS)
 THEN = ("stay", "again")
+# A timer whose deadline is ahead: it is waited for, so there are few of these.
+ARMED = "armed"
+WHERE_ARMED = {
+    "lifecycle": ("live-unix",),
+    "returns": ("return-path",),
+    "phase": ("ram", "device"),
+    "fault": ("kill-destination", "cut", "stall", "cancel"),
+    "then": ("stay",),
+}
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ def exists(row: Row) -> bool:
         phase == "device" and way == "postcopy" and fault in ("cancel", "cancel-stalled"),
         # Where destinations hang, a few cases tell it.
         phase == CHANNELS and (way not in (None, "multifd") or returns == "one-way" or row.get("then") == "again"),
+        row.get("guest") == ARMED and not all(row.get(name) in (None, *values) for name, values in WHERE_ARMED.items()),
         row.get("then") == "again" and complete and outcome(row).lives != "source" and not outcome(row).rescued,
     )
     return not any(impossible)
@@ -87,7 +97,7 @@ FACTORS = {
     "returns": RETURNS,
     "phase": AT,
     "fault": tuple(KINDS),
-    "guest": tuple(GUESTS),
+    "guest": (*GUESTS, ARMED),
     "then": THEN,
     "vcpus": (1, 2),
     "cpu": ("cortex-a57", "max"),
@@ -97,14 +107,15 @@ FACTORS = {
 def every_fault() -> list[dict[str, object]]:
     """Return each fault at each phase of each way once, the guests, numbers of vCPUs and CPUs in turn."""
     names = ("lifecycle", "returns", "phase", "fault")
-    turn = itertools.cycle(itertools.product(*(FACTORS[name] for name in ("guest", "vcpus", "cpu"))))
+    turn = itertools.cycle(itertools.product(GUESTS, FACTORS["vcpus"], FACTORS["cpu"]))
     rows = []
     for values in itertools.product(*(FACTORS[name] for name in names)):
         row: dict[str, object] = dict(zip(names, values, strict=True))
         if exists(row):
             row |= dict(zip(("guest", "vcpus", "cpu"), next(turn), strict=True))
             rows.append(row | {"then": "again" if exists(row | {"then": "again"}) else "stay"})
-    return rows
+    armed = (dict(zip(WHERE_ARMED, values, strict=True)) for values in itertools.product(*WHERE_ARMED.values()))
+    return [*rows, *({**row, "guest": ARMED, "vcpus": 2, "cpu": "max"} for row in armed)]
 
 
 MATRIX = Matrix(FACTORS, valid=exists, also=every_fault(), platforms=("tcg",))
