@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from harness.errors import Blocked
 from harness.lifecycle.passage import Passage, Saved
 from harness.qemu import migration
 from harness.qemu.machine import Machine
 from harness.qemu.spec import Start
 
+_NODE = "snapshots"
 _TAG = "now"
 _BYTES = 1 << 20  # of the disk; the machine's state is kept beside it and grows the file
 
 
 def snapshot(passage: Passage, machine: Machine) -> Machine:
     """Save an internal snapshot in a qcow2 image, let the process go, load it in a new one."""
+    image = Saved(machine, "snapshots.qcow2")
     machine.stop()
     before = passage.look(machine)
-    node, image = _create(passage, machine)
-    _snapshot(passage, machine, "snapshot-save", node)
+    create(passage, machine, image.path)
+    job_of(passage, machine, "snapshot-save")
     machine.quit(passage.deadline)
     restored = passage.twin(Start.PAUSED)
-    file = {"driver": "file", "filename": str(image.at(restored))}
-    restored.execute("blockdev-add", {"driver": "qcow2", "node-name": node, "file": file})
-    _snapshot(passage, restored, "snapshot-load", node)
+    attach(restored, image.at(restored))
+    job_of(passage, restored, "snapshot-load")
     passage.compare(before, passage.look(restored))
+    restored.execute("blockdev-del", {"node-name": _NODE})
     restored.cont()
     return restored
 
@@ -32,35 +36,37 @@ def snapshot_same(passage: Passage, machine: Machine) -> Machine:
     """Save a snapshot, reset the machine so that nothing of the guest is left, and load the snapshot into it."""
     machine.stop()
     before = passage.look(machine)
-    node, _ = _create(passage, machine)
-    _snapshot(passage, machine, "snapshot-save", node)
+    create(passage, machine, Saved(machine, "snapshots.qcow2").path)
+    job_of(passage, machine, "snapshot-save")
     since = len(machine.qmp.events)
     machine.execute("system_reset")
     machine.wait_event("RESET", passage.deadline, since=since)
-    _snapshot(passage, machine, "snapshot-load", node)
+    job_of(passage, machine, "snapshot-load")
     passage.compare(before, passage.look(machine))
+    for node in (_NODE, "file"):  # so that it can be done again
+        machine.execute("blockdev-del", {"node-name": node})
     machine.cont()
     return machine
 
 
-def _create(passage: Passage, machine: Machine) -> tuple[str, Saved]:
-    """Make a qcow2 image through the running QEMU, for qemu-img is a package of its own; return its node and the file.
-
-    The machine may have one from an earlier snapshot.
-    """
-    node = f"snapshots{len(machine.execute('query-named-block-nodes'))}"
-    image = Saved(machine, f"{node}.qcow2")
-    file = {"driver": "file", "filename": str(image.path)}
-    _job(passage, machine, "blockdev-create", {"options": {**file, "size": 0}})
-    machine.execute("blockdev-add", {**file, "node-name": f"{node}-file"})
-    options = {"driver": "qcow2", "file": f"{node}-file", "size": _BYTES}
+def create(passage: Passage, machine: Machine, path: PurePath) -> None:
+    """Make the qcow2 image through the running QEMU: qemu-img is a package of its own."""
+    _job(passage, machine, "blockdev-create", {"options": {"driver": "file", "filename": str(path), "size": 0}})
+    machine.execute("blockdev-add", {"driver": "file", "node-name": "file", "filename": str(path)})
+    options = {"driver": "qcow2", "file": "file", "size": _BYTES}
     _job(passage, machine, "blockdev-create", {"options": options})
-    machine.execute("blockdev-add", {"driver": "qcow2", "node-name": node, "file": f"{node}-file"})
-    return node, image
+    machine.execute("blockdev-add", {"driver": "qcow2", "node-name": _NODE, "file": "file"})
 
 
-def _snapshot(passage: Passage, machine: Machine, command: str, node: str) -> None:
-    _job(passage, machine, command, {"tag": _TAG, "vmstate": node, "devices": [node]})
+def attach(machine: Machine, path: PurePath) -> None:
+    """Give a machine the qcow2 image at `path` of its host. Raises QemuFailure."""
+    file = {"driver": "file", "filename": str(path)}
+    machine.execute("blockdev-add", {"driver": "qcow2", "node-name": _NODE, "file": file})
+
+
+def job_of(passage: Passage, machine: Machine, command: str) -> None:
+    """Carry out `snapshot-save` or `snapshot-load` on that image. Raises as `_job`."""
+    _job(passage, machine, command, {"tag": _TAG, "vmstate": _NODE, "devices": [_NODE]})
 
 
 def _job(passage: Passage, machine: Machine, command: str, arguments: dict[str, object]) -> None:

@@ -60,7 +60,9 @@ class Recorder:
         if self._cases:
             counted = Run("", 0.0, {}, tuple(self._cases.values())).totals
             words = ", ".join(f"{count} {verdict}" for verdict, count in counted.items() if count)
-            terminalreporter.write_line(f"verdicts: {words}; report: {self._out / 'report.html'}")
+            again = sum(case.arrangements > 1 for case in self._cases.values())
+            slow = f"; {again} arranged anew, the computer being too slow" if again else ""
+            terminalreporter.write_line(f"verdicts: {words}{slow}; report: {self._out / 'report.html'}")
 
     def _clear(self, run: Run) -> None:
         """Remove the bundles of earlier runs. At the end: workers have written this run's before the first case is heard of."""

@@ -6,6 +6,7 @@ The fixtures in `plugin.py` are thin; what they do is here, without pytest.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -18,11 +19,12 @@ from harness.errors import (
     DeadlineExpired,
     Failure,
     GuestFailure,
+    GuestSilent,
     HarnessError,
     HostFailure,
+    InstantMissed,
     KernelFailure,
     NoEvidence,
-    QemuFailure,
     StateDiffers,
     Suspect,
     TimerFailure,
@@ -36,20 +38,26 @@ from harness.kvm.machine import KvmMachine
 from harness.kvm.sample import Samples
 from harness.lab.ground import Ground, Watched
 from harness.lifecycle import LIFECYCLES, Lifecycle
-from harness.lifecycle.passage import KvmPassage, Passage, Saved
+from harness.lifecycle.passage import KvmPassage, Pair, Passage, Saved
 from harness.preflight.facts import HostFacts
 from harness.qemu.machine import AnyMachine
+from harness.qemu.migration import TransferFailed
 from harness.qemu.spec import MachineSpec, Start
 from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
-from harness.report.model import Case
-from harness.state.diff import between, compare
+from harness.report.model import Case, Scalar
+from harness.rerun.plan import Changes
+from harness.state.diff import between, compare, cross_check
 from harness.state.model import State
 from harness.state.rules import RULES, RUNNING, Rule
 from harness.state.stream import decode
+from harness.state.views import unredirected
 
 # In a lab QEMU needs a second to start, and each of its answers crosses an emulated SSH server: six times what an idle lab
 # needs for the slowest, poll-registers with two vCPUs, is a bit more than twice that.
 PACE_UNDER_KVM = 6
+# How often a guest arranges its instant, each time so many times further ahead, before the computer is given up as too slow.
+ARRANGEMENTS = 3
+FURTHER = 4
 # For a host to show that it is there.
 _ANSWER_SECONDS = 20.0
 
@@ -81,6 +89,7 @@ class Trial:
 
     bench: Bench
     params: Mapping[str, Any]
+    changes: Changes = field(default_factory=Changes)
     timeline: Timeline = field(default_factory=Timeline)
     machines: list[AnyMachine] = field(default_factory=list)
     guests: list[Guest] = field(default_factory=list)
@@ -90,8 +99,22 @@ class Trial:
     differences: tuple[DifferenceRow, ...] = ()
     # A lifecycle that is tried in place of the one that the parameters name.
     trying: Lifecycle | None = None
+    # For a lifecycle through /dev/kvm: registers that the vCPUs of its guest have from the start (`Sample.encoded`).
+    written: Mapping[str, str] = field(default_factory=dict)
+    # Of two views of one machine at one moment.
+    disagreements: tuple[str, ...] = ()
+    # How often the guest has arranged its instant.
+    arrangements: int = 1
+    # On this computer's clock, in s: when the guest's machine was started, and when the guest was told to go on.
+    _booted: float = 0.0
+    _went: float = 0.0
     _spec: MachineSpec | None = None
     _payload: Path | None = None
+    # What the machines of the source and of the destination have beside that, fields of MachineSpec by name.
+    _varied: Sequence[Mapping[str, Any]] = ({}, {})
+    _chosen: Mapping[str, str] = field(default_factory=dict)
+    # What the scenario found out, for results and reports beside the parameters.
+    found: dict[str, Scalar] = field(default_factory=dict)
     _grounds: Sequence[Ground] = ()
     # The kernels under test, each with how far its log had come.
     _marks: Sequence[tuple[Watched, int]] = ()
@@ -121,7 +144,59 @@ class Trial:
     @property
     def ahead_us(self) -> int:
         """How far ahead, in µs, a guest's deadline has to be so that it is still ahead when the lifecycle is over."""
-        return timers.ahead_us(self.lifecycle.runs_on_ms, self.bench.pace)
+        return timers.ahead_us(self.lifecycle.runs_on_ms, self.bench.pace) * int(FURTHER ** (self.arrangements - 1))
+
+    def conduct(self, scenario: Callable[[], object]) -> None:
+        """Run a scenario to its end, and once more from its beginning where the computer was too slow for the guest's instant.
+
+        Nothing is known of the system under test when the time of an interrupt came before the lifecycle was over, so this
+        hides nothing of it: a guest whose counter got ahead of this computer's clock is told apart. Raises as `explained`.
+        """
+        while True:
+            try:
+                with self.explained():
+                    scenario()
+                return
+            except InstantMissed as missed:
+                self._must_have_been_slow(missed)
+                if self.arrangements == ARRANGEMENTS:
+                    missed.what += f"; the computer was too slow for it {ARRANGEMENTS} times"
+                    raise
+                self.timeline.add("harness", "again", f"{missed}; from the beginning, {FURTHER} times further ahead")
+                self._begin_anew()
+
+    def _must_have_been_slow(self, missed: InstantMissed) -> None:
+        """Raise TimerFailure where less time has passed on this computer's clock than the guest had."""
+        took = self._went - self._booted
+        if took < missed.ahead:
+            raise TimerFailure(
+                f"the guest's counter went on by {missed.ahead:.3f} s in {took:.3f} s", suspect=self.source.culprit
+            ) from missed
+
+    def _begin_anew(self) -> None:
+        """Forget all that was arranged and counted. What happened stays in the timeline, and registers that differed differ."""
+        self._leave_all()
+        self.arrangements += 1
+        self.registers, self.interrupts = 0, 0
+
+    def begin_again(self) -> None:
+        """Forget every machine and what became of it, and be ready for another guest's boot; what was counted stays."""
+        self._leave_all()
+        self.timeline = Timeline()
+        self.differences, self.disagreements = (), ()
+
+    def _leave_all(self) -> None:
+        self.close()
+        for each in (self.machines, self.guests, self.passages):
+            each.clear()
+
+    def vary(self, source: Mapping[str, Any], destination: Mapping[str, Any], qemu: str = "", dst_qemu: str = "") -> None:
+        """Have the machines of each side, from now on, be what the case's parameters do not say: fields of MachineSpec.
+
+        `qemu`, `dst_qemu`: another QEMU than the run's, as the options of these names take it.
+        """
+        self._varied = (source, destination)
+        self._chosen = {"qemu": qemu, "dst_qemu": dst_qemu}
 
     def boot(self, name: str, **arguments: object) -> Guest:
         """Start a payload on this case's CPU, level and number of vCPUs, and wait until all that it arranges is in place.
@@ -141,7 +216,7 @@ class Trial:
             # QEMU moves the counters of a guest at vEL2 by CNTVOFF_EL2 whenever it stops it: a case of its own (known issue
             # kvm-vel2-counter-offset) and not the end of all others.
             given["offset"] = "none"
-        given |= arguments
+        given = self.changes.of_payload(given | arguments)
         spec = MachineSpec(
             kernel=source.workshop.host.bring(self.bench.payloads.path(name)),
             append=" ".join(f"{key}={value}" for key, value in given.items()),
@@ -149,14 +224,19 @@ class Trial:
             vcpus=int(str(given["vcpus"])),
             el2=level != "el1",
             e2h0=level == "nvhe",
+            by_offset=self.lifecycle.by_offset,
+            written=self.written,
+            mte=self.params.get("memory") == "tagged",
             accel=source.accel,
             console=console,
             machine=_machine_type(self._grounds),
         )
+        spec = self.changes.of_machine(spec)
         if source.workshop.host is source.workshop.desk:
             # Elsewhere, whoever runs the host has seen to it that there is room.
             self._open.enter_context(slots.held(self.bench.slots, spec.vcpus, slots.capacity()))
         self._spec, self._payload = spec, self.bench.payloads.path(name)
+        self._booted = time.monotonic()
         guest = Guest(name, given, self.start("source", Start.RUNNING))
         self.guests.append(guest)
         guest.reach_now()
@@ -174,35 +254,42 @@ class Trial:
         ground = self.source
         # What it is to run is never asked for.
         spec = MachineSpec(PurePath("nothing"), accel=ground.accel)
-        machine = KvmMachine(spec, ground.qemu, ground.workshop, self.timeline, side="source", start=Start.INCOMING)
+        machine = KvmMachine(spec, ground.qemu, ground.workshop, self.timeline, side="samples", start=Start.INCOMING)
         self.machines.append(machine)
         return Samples(self._open.enter_context(machine))
 
-    def put_through(self, guest: Guest, *, compare_streams: bool = False, rewrites: Sequence[Rule] = ()) -> None:
+    def put_through(
+        self, guest: Guest, *, compare_streams: bool = False, rewrites: Sequence[Rule] = (), first_entry: bool = True
+    ) -> None:
         """Lead the guest through this case's lifecycle, compare what was seen on both sides, and tell the guest to go on.
 
         `compare_streams`: where a stream is written, save the restored machine once more and compare the two streams, which
         show what the gdb stub does not, the GIC above all. It costs another save and two decodings. `rewrites`: what this guest
-        changes by itself while it runs, for a lifecycle that lets it run between two looks.
+        changes by itself while it runs, for a lifecycle that lets it run between two looks. `first_entry`: as `vmm.Vm.restore`,
+        for a lifecycle through /dev/kvm.
 
         The guest is told in any case, so that it can witness what became of it; the comparison's failure is raised by
         `conclude`, after the guest has had its say. Raises QemuFailure, Blocked, Unsupported, DeadlineExpired.
         """
-        self.lead(guest, compare_streams=compare_streams, rewrites=rewrites)
-        guest.go()
+        self.lead(guest, compare_streams=compare_streams, rewrites=rewrites, first_entry=first_entry)
+        self.go(guest)
 
-    def lead(self, guest: Guest, *, compare_streams: bool = False, rewrites: Sequence[Rule] = ()) -> None:
+    def lead(
+        self, guest: Guest, *, compare_streams: bool = False, rewrites: Sequence[Rule] = (), first_entry: bool = True
+    ) -> None:
         """Lead the guest through this case's lifecycle and compare what was seen on both sides; it is told nothing yet.
 
         Arguments and errors as `put_through`.
         """
         passage = self.lifecycle.by(self.start, compare_streams)
+        if isinstance(passage, KvmPassage):
+            passage.first_entry = first_entry
         self.passages.append(passage)
         subject = self.source.hypervisor or guest.machine
         try:
             machine = self.lifecycle.run(passage, subject)
-        except QemuFailure as error:
-            error.what += self._registers_between()
+        except TransferFailed as error:
+            self._explain(error)
             raise
         if self.lifecycle.interrupts and not passage.pairs:
             raise NoEvidence(f"the lifecycle {self.lifecycle.name} compared nothing")
@@ -216,29 +303,55 @@ class Trial:
         """Compare what a passage has looked at; what differs and may not is raised by `conclude`."""
         for pair in passage.pairs:
             rules = (*rewrites, *RUNNING, *self.rules) if pair.ran else self.rules
-            comparison = compare(pair.before, pair.after, [rule for rule in rules if rule.view in ("", pair.before.view)])
-            self.registers += comparison.compared
-            self.differences += rows_of(comparison)
+            self._compare(pair, rules)
+        # Under KVM, the gdb stub's ID registers are of a VM of QEMU's own (BETWEEN in harness/state/rules.py).
+        if isinstance(passage, Passage) and self.bench.accel == "tcg":
+            for seen, written in passage.crossed:
+                self._cross(seen, written)
 
-    def _registers_between(self) -> str:
-        """Say in words which registers new machines on the two grounds have that differ; nothing where the grounds do not.
+    def go(self, guest: Guest) -> None:
+        """Tell the guest that the lifecycle is over."""
+        guest.go()
+        self.told()
+
+    def told(self) -> None:
+        """Note that the guest has been told that the lifecycle is over, where somebody else has done that."""
+        self._went = time.monotonic()
+
+    def _explain(self, error: TransferFailed) -> None:
+        """Say which registers new machines of the two sides have that differ; nothing where the sides do not.
 
         What QEMU says of a refusal names registers only since 11.1, and never those that the source lacks.
         """
-        if not self._between or self.lifecycle.by is not Passage:
-            return ""
+        if not (self._between or any(self._varied)) or self.lifecycle.by is not Passage:
+            return
         new = Passage(self.start)
         try:
             saved = [new.save(self.start(f"{side}-new", Start.PAUSED), f"{side}.new") for side in ("source", "destination")]
             source, destination = (State.from_stream(decode(each.here())) for each in saved)
-        except HarnessError as error:
-            return f"; the registers of new machines there could not be compared: {error}"
-        return between(source, destination)
+        except HarnessError as failure:
+            error.explain(more=f"; the registers of new machines there could not be compared: {failure}")
+        else:
+            error.explain(source, destination, between(source, destination))
 
     def looks(self, view: str) -> list[State]:
         """Return all looks of one view, in order."""
         pairs = [pair for passage in self.passages for pair in passage.pairs]
         return [state for pair in pairs for state in (pair.before, pair.after) if state.view == view]
+
+    def stayed_calm(self) -> None:
+        """Say that no vCPU left its guest much more often than one that waits does, as far as machines tell.
+
+        Raises TimerFailure.
+        """
+        if words := self.storm_words():
+            raise TimerFailure(words.removeprefix("; "), suspect=Suspect.KERNEL_L0)
+
+    def storm_words(self) -> str:
+        """Return which machine's vCPU left its guest that often: `; a storm of exits: source: vCPU 0 left ...`."""
+        accounts = ((machine.side, machine.account()) for machine in self.machines if isinstance(machine, KvmMachine))
+        told = [f"{side}: {words}" for side, account in accounts if account and (words := account.storm())]
+        return f"; a storm of exits: {'; '.join(told)}" if told else ""
 
     def count(self, *, registers: int = 0, interrupts: int = 0) -> None:
         """Add to the evidence that the verdict rests on."""
@@ -265,7 +378,7 @@ class Trial:
                 self._check_hosts()
                 self.blame(error)
                 # What differs belongs to the sentence: whoever excuses the failure has to excuse it too.
-                error.what += self.difference_words()
+                error.what += self.difference_words() + self.storm_words()
             raise
         self.conclude()
 
@@ -302,6 +415,8 @@ class Trial:
             # All of them: whoever excuses the failure has to excuse each.
             said = f"{name} was {first.before} and is {first.after}{more}{self.difference_words() if more else ''}"
             raise StateDiffers(said, suspect=self.source.culprit)
+        if self.disagreements:
+            raise StateDiffers(self.disagreements[0], suspect=self.source.culprit)
 
     def check_kernels(self) -> None:
         """Raise KernelFailure quoting what a kernel under test has complained of since the case began."""
@@ -364,14 +479,6 @@ class Trial:
                 with suppress(HostFailure):  # it is gone, and with it what was on it
                     shop.host.run(["rm", "-rf", "--", *places], Deadline.after(20))
 
-    def begin_again(self) -> None:
-        """Forget every machine and what they did, and be ready for a guest's first boot; what was counted stays."""
-        self.close()
-        self.timeline = Timeline()
-        for kept in (self.machines, self.guests, self.passages):
-            kept.clear()
-        self.differences = ()
-
     @property
     def _distinct_grounds(self) -> list[Ground]:
         return list({id(ground): ground for ground in self._grounds}.values())
@@ -399,13 +506,13 @@ class Trial:
         return (self.qemu_version, self.kernel_version, *there)
 
     def blame(self, failure: Failure) -> None:
-        """Put what a guest saw, and nobody has explained, down to whoever emulates its CPU."""
-        if isinstance(failure, (GuestFailure, TimerFailure, StateDiffers)) and failure.suspect is Suspect.QEMU:
+        """Put what a guest saw, or that it fell silent, and nobody has explained, down to whoever emulates its CPU."""
+        if isinstance(failure, (GuestFailure, GuestSilent, TimerFailure, StateDiffers)) and failure.suspect is Suspect.QEMU:
             failure.suspect = self.source.culprit if self._grounds else Suspect.QEMU
 
     def _settle_in(self) -> None:
         """Find where both sides run, and remember how far their kernels' logs had come. Raises Unsupported."""
-        self._grounds = self.bench.grounds(self.params)
+        self._grounds = self.bench.grounds({**self.params, **self._chosen})
         self._marks = [(kernel, kernel.log.mark()) for ground in self._distinct_grounds for kernel in ground.kernels]
         lifecycle, qemu = self.lifecycle, self.source.qemu
         if qemu.version[:2] < lifecycle.since:
@@ -418,13 +525,26 @@ class Trial:
         """Start a machine of what runs them in this lifecycle; `other`: what its spec has that the guest's has not."""
         assert self._spec is not None, "the source is booted first"
         assert self._payload is not None
-        ground = self._grounds[-1 if side.startswith("destination") else 0]
+        far = side.startswith("destination")
+        ground = self._grounds[-1 if far else 0]
         if any(machine.side == side for machine in self.machines):
             side = f"{side}-as-{len(self.machines) + 1}"  # where several lifecycles are led through
-        spec = replace(self._spec, kernel=ground.workshop.host.bring(self._payload), **other)
+        spec = replace(self._spec, **{"kernel": ground.workshop.host.bring(self._payload), **self._varied[far], **other})
         machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)
+
+    def _compare(self, pair: Pair, rules: Sequence[Rule]) -> None:
+        comparison = compare(pair.before, pair.after, [rule for rule in rules if rule.view in ("", pair.before.view)])
+        self.registers += comparison.compared
+        seen = {(row.name, row.field) for row in self.differences} if self.arrangements > 1 else set()
+        self.differences += tuple(row for row in rows_of(comparison) if (row.name, row.field) not in seen)
+
+    def _cross(self, seen: State, written: State) -> None:
+        comparison = cross_check(unredirected(seen), written)
+        self.registers += comparison.compared
+        if not comparison.same:
+            self.disagreements += (f"the {seen.view} view and the {written.view} view disagree: {comparison.sentence()}",)
 
 
 def _machine_type(grounds: Sequence[Ground]) -> str:

@@ -14,7 +14,7 @@ _LEVELS = {
     "vhe": ("at EL2 with E2H=1", {"el": 2, "e2h": 1}),
 }
 _LAB = ("lab_kernel", "lab_cpu", "lab_qemu")
-_SAID = ("lifecycle", "level", "cpu", "vcpus", *_LAB)
+_SAID = ("lifecycle", "level", "cpu", "vcpus", *_LAB, *(f"dst_{name}" for name in _LAB))
 LEVELS = tuple(_LEVELS)
 """What a guest is entered at, and at EL2 the value of HCR_EL2.E2H that it runs with."""
 
@@ -31,9 +31,27 @@ def circumstances(params: Mapping[str, Any]) -> str:
     level = _LEVELS[params["level"]][0] if "level" in params else ""
     cpu = f"on {params['cpu']}" if "cpu" in params else ""
     vcpus = f"with {params['vcpus']} vCPU{'s' if params['vcpus'] != 1 else ''}" if "vcpus" in params else ""
-    lab = " ".join(str(params[name]) for name in _LAB if name in params)
-    where = f"in the lab {lab}" if lab else ""
-    return " ".join(filter(None, [*own, level, cpu, vcpus, f"through {params['lifecycle']}", where]))
+    labs = (("in the lab", ""), ("to the lab", "dst_"))
+    where = [" ".join([words, *named]) for words, side in labs if (named := _named(params, side))]
+    return " ".join(filter(None, [*own, level, cpu, vcpus, f"through {params['lifecycle']}", *where]))
+
+
+def _named(params: Mapping[str, Any], side: str) -> list[str]:
+    """Return what the user named of the lab of a side."""
+    return [str(params[f"{side}{name}"]) for name in _LAB if f"{side}{name}" in params]
+
+
+def finding(error: BaseException | None) -> tuple[Verdict, Suspect | None, str]:
+    """Return verdict, suspect, and in words what went wrong, without the case's circumstances; `error` as `conclude` has it."""
+    if error is None:
+        return Verdict.PASS, None, ""
+    if isinstance(error, HarnessError):
+        return error.verdict, error.suspect, str(error)
+    if isinstance(error, AssertionError) and str(error):
+        # A scenario's own `assert`: pytest has put both sides into words. One without words is a library's.
+        return Verdict.FAIL, Suspect.QEMU, str(error).partition("\n")[0]
+    # Not one of ours: the harness broke, or the outer time limit fired.
+    return Verdict.ERROR, Suspect.HARNESS, f"{type(error).__name__}: {error}"
 
 
 def conclude(
@@ -47,15 +65,7 @@ def conclude(
     compared: Compared,
 ) -> Case:
     """Return the case with its verdict; `error` is what ended it, None where nothing did."""
-    verdict, suspect, message = Verdict.PASS, None, ""
-    if isinstance(error, HarnessError):
-        verdict, suspect, message = error.verdict, error.suspect, str(error)
-    elif isinstance(error, AssertionError) and str(error):
-        # A scenario's own `assert`: pytest has put both sides into words. One without words is a library's.
-        verdict, suspect, message = Verdict.FAIL, Suspect.QEMU, str(error).partition("\n")[0]
-    elif error is not None:
-        # Not one of ours: the harness broke, or the outer time limit fired.
-        verdict, suspect, message = Verdict.ERROR, Suspect.HARNESS, f"{type(error).__name__}: {error}"
+    verdict, suspect, message = finding(error)
     if verdict in (Verdict.FAIL, Verdict.ERROR):
         message = f"{subject}: {circumstances(params)}: {message}; suspect {suspect}"
     return Case(

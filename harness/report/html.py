@@ -15,6 +15,7 @@ from harness.events import Step
 from harness.report import results
 from harness.report.evidence import DifferenceRow
 from harness.report.files import write_text
+from harness.report.mismatches import mismatches
 from harness.report.model import BROKEN, Case, Run, flatten
 from harness.report.view import LETTERS, Exhibit, Tail, headline, matrix, reasons
 
@@ -71,6 +72,7 @@ def render(run: Run, exhibits: dict[str, Exhibit]) -> str:
         letters=LETTERS,
         provenance=list(flatten(run.provenance)),
         matrix=matrix(run),
+        mismatches=mismatches(run),
     )
 
 

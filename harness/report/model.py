@@ -32,7 +32,8 @@ class Case:
     """One scenario with one set of parameters, and what became of it.
 
     `id` is the pytest node id, `seconds` wall time, `message` the one sentence that says what went wrong or why it was
-    not tried, `bundle` the path of the evidence relative to the output directory.
+    not tried, `bundle` the path of the evidence relative to the output directory, `arrangements` how often the guest had to
+    arrange its instant until the computer was fast enough for it.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Case:
     message: str = ""
     bundle: str | None = None
     compared: Compared = field(default_factory=Compared)
+    arrangements: int = 1
 
     @property
     def circumstances(self) -> str:

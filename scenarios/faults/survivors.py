@@ -45,7 +45,8 @@ def lead_on(trial: Trial, passage: Passage, lifecycle: str, source: Machine) -> 
 
 
 def judge(trial: Trial, guest: Guest) -> None:
-    """Hear the survivor out and judge its memory, its interrupts and its heart."""
+    """Hear the survivor out, whom the census has told to go on, and judge its memory, its interrupts and its heart."""
+    trial.told()
     if guest.name == "timers":
         timers.hear_out(guest)
         trial.count(interrupts=timers.judge(guest, interrupted=True), registers=timers.compared(guest))

@@ -43,6 +43,7 @@ def test_memory_is_whole_without_the_switch(
         machine.dismiss()
         machine = destination
     survivor = census.count(guest, trial.machines).one(machine.side)
+    trial.told()
     witness.hear_out(survivor)
     counts(interrupts=witness.judge(survivor, interrupted=True), registers=witness.evidence(survivor))
     survivor.finish()

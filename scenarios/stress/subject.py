@@ -71,7 +71,7 @@ class Led:
         """Let it go on and judge what it says."""
         guest = self._guest
         assert guest is not None
-        guest.go()
+        self._trial.go(guest)
         if guest.name == "timers":
             timers.hear_out(guest)
             self._trial.count(interrupts=timers.judge(guest, interrupted=True), registers=timers.compared(guest))
