@@ -62,7 +62,7 @@ def test_an_earlier_runs_results_are_not_taken_for_this_ones(tmp_path: Path) -> 
     assert [case.missing for case in journal.read(tmp_path).cases] == [False, True]
 
 
-def test_tries_that_are_missing_count_as_not_well(tmp_path: Path) -> None:
+def test_tries_that_are_missing_count_as_not_well() -> None:
     tries = [replace(PASSED, id=f"{PASSED.id[:-1]}~{number}]") for number in (1, 2, 3)]
     (case,) = journal.completed({each.id: lost(each, "x") for each in tries}, tries[:2])
     assert case.id == PASSED.id and case.missing and "2 of 3 tries went well" in case.message

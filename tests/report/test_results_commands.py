@@ -93,7 +93,8 @@ def test_report_passes_on_what_the_ci_is_called(tmp_path: Path) -> None:
     assert (test["origin"], test["build_id"]) == ("myci", "myci:1")
 
 
-def test_history_says_since_when_and_how_often(store: Path) -> None:
+@pytest.mark.usefixtures("store")
+def test_history_says_since_when_and_how_often() -> None:
     done = harness("history")
     assert done.exit_code == 0
     assert "3 runs, the last of 2026-11-20T00:00:00Z: 2 cases broken, 1 flaky" in done.output
@@ -104,7 +105,8 @@ def test_history_says_since_when_and_how_often(store: Path) -> None:
     assert LOST in done.output
 
 
-def test_history_of_some_cases_shows_each_end(store: Path) -> None:
+@pytest.mark.usefixtures("store")
+def test_history_of_some_cases_shows_each_end() -> None:
     done = harness("history", "CNTHP")
     assert [line.split()[:4] for line in done.output.splitlines() if line.startswith("  run")] == [
         ["run", "1", "2026-11-18T00:00:00Z", "pass"],
@@ -114,7 +116,8 @@ def test_history_of_some_cases_shows_each_end(store: Path) -> None:
     assert "cntv" not in done.output
 
 
-def test_history_lists_runs(store: Path) -> None:
+@pytest.mark.usefixtures("store")
+def test_history_lists_runs() -> None:
     assert [line.split()[:4] for line in harness("history", "--runs").output.splitlines()] == [
         ["1", "2026-11-18T00:00:00Z", "1", "s"],
         ["2", "2026-11-19T00:00:00Z", "1", "s"],
@@ -122,15 +125,17 @@ def test_history_lists_runs(store: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("store")
 @pytest.mark.parametrize(
     "words",
     [("history", "--json"), ("history", "cnthp", "--json"), ("history", "--runs", "--json"), ("compare", "--json", "1", "2")],
 )
-def test_all_of_it_is_there_as_data(store: Path, words: tuple[str, ...]) -> None:
+def test_all_of_it_is_there_as_data(words: tuple[str, ...]) -> None:
     assert json.loads(harness(*words).output)
 
 
-def test_compare_two_runs_of_the_history(store: Path) -> None:
+@pytest.mark.usefixtures("store")
+def test_compare_two_runs_of_the_history() -> None:
     done = harness("compare", "--", "-3", "-2")
     assert done.exit_code == 1
     assert done.output.splitlines()[:2] == [
@@ -148,7 +153,8 @@ def test_compare_two_directories(tmp_path: Path) -> None:
     assert harness("compare", tmp_path / "a", tmp_path / "a").exit_code == 0
 
 
-def test_known_add_and_list(tmp_path: Path, store: Path) -> None:
+@pytest.mark.usefixtures("store")
+def test_known_add_and_list(tmp_path: Path) -> None:
     case = replace(FAILED, bundle="x")
     place = tmp_path / bundle.write(tmp_path, evidence_of(case, tmp_path))
     listed = tmp_path / "known.toml"
@@ -190,6 +196,6 @@ def test_a_users_mistake_is_one_line(
     ("words", "line"),
     [(("history", "("), "not a regular expression"), (("history", "nothing-like-it"), "no case of the history matches"), (("compare", "1", "9"), "no such run")],
 )  # fmt: skip
-def test_a_mistake_about_a_history_is_one_line(store: Path, words: tuple[str, ...], line: str) -> None:
+def test_a_mistake_about_a_history_is_one_line(words: tuple[str, ...], line: str) -> None:
     done = harness(*words)
     assert done.exit_code == 2 and line in done.output

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import Suspect, Verdict
 from harness.report import past
-from harness.report.compare import Comparison, compare, student, tries_of
+from harness.report.compare import Comparison, compare, student
 from harness.report.history import History, PastRun, Try
 from harness.report.repeats import base, fold, marked, wilson
 from harness.report.trends import Rate, broken, flaky
@@ -91,7 +91,7 @@ def test_what_is_not_flaky(tries: list[Try]) -> None:
 )
 def test_wilson(count: int, of: int, low: float, high: float) -> None:
     """The second to fourth from Brown, Cai, DasGupta 2001 by their formula (4)."""
-    assert wilson(count, of) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    assert list(wilson(count, of)) == pytest.approx([low, high], abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,10 @@ def test_one_bad_try_is_a_regression_with_its_number() -> None:
 
 def timed(factor: float, spread: float, cases: int, tries: int, seed: int = 1) -> Comparison:
     luck = random.Random(seed)
-    noise = lambda: math.exp(luck.gauss(0, spread))  # noqa: E731
+
+    def noise() -> float:
+        return math.exp(luck.gauss(0, spread))
+
     keys = [f"k{number}" for number in range(cases)]
     before = [tried(1, "pass", key=key, seconds=noise()) for key in keys for _ in range(tries)]
     after = [tried(2, "pass", key=key, seconds=noise() * factor) for key in keys for _ in range(tries)]
