@@ -8,7 +8,7 @@ The tree is short on purpose: a new class is worth it only when a caller acts di
     ├── MissingError          something that set-up should have provided is not on disk
     ├── HarnessBug            the harness broke a promise to itself
     ├── NoEvidence            a verdict was asked for although nothing was said, counted or compared
-    ├── InstantMissed         the guest was not in the instant any more when it was interrupted
+    ├── InstantMissed         the guest was not in the instant any more when the lifecycle was over
     ├── Unsupported           this QEMU, CPU or platform cannot do it; skip, with the reason
     ├── Blocked               the platform refuses by design, in its own words
     └── Failure               the system under test did wrong
@@ -94,9 +94,16 @@ class NoEvidence(HarnessError):
 
 
 class InstantMissed(HarnessError):
-    """The situation that the guest arranged was over before the lifecycle began; nothing was proven."""
+    """The situation that the guest arranged was over before the lifecycle was; nothing was proven.
+
+    `ahead` is how long it was to last, in seconds by the guest's counter, counted from a moment after its machine was started.
+    """
 
     default_suspect = Suspect.HOST
+
+    def __init__(self, what: str, *, ahead: float) -> None:
+        super().__init__(what)
+        self.ahead = ahead
 
 
 class Unsupported(HarnessError):
@@ -152,3 +159,7 @@ class HostFailure(Failure):
 
 class DeadlineExpired(Failure):
     """Nothing of what was waited for happened in time."""
+
+
+class GuestSilent(DeadlineExpired):
+    """The guest did not say in time what was waited for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, Failure, GuestFailure, InstantMissed, NoEvidence, TimerFailure
+from harness.errors import DeadlineExpired, GuestFailure, GuestSilent, InstantMissed, NoEvidence, TimerFailure
 from harness.guest.payload import ANSWER_SECONDS, Guest
 from harness.guest.protocol import Message
 from harness.state import timers
@@ -12,7 +12,7 @@ TICKS = 5
 # From the guest's `now` to its clock standing still: a few ms on an idle computer, a hundred on one with too much to do.
 REACTION_MS = 150
 _KINDS = {"arranged", "irq", "timer"}
-# In all, whatever the guest's counter says: a guest whose counter stands still is lost too.
+# Beyond the guest's own time, whatever its counter says: a guest whose counter stands still is lost too.
 _PATIENCE_SECONDS = 30.0
 
 
@@ -58,12 +58,13 @@ def readings(guest: Guest) -> list[timers.Reading]:
 def hear_out(guest: Guest) -> None:
     """Hear the guest until it ends, or until its own counter proves that an interrupt will not come any more.
 
-    Raises GuestFailure, QemuFailure, DeadlineExpired when the guest does not even answer.
+    Raises GuestFailure, QemuFailure, GuestSilent when the guest does not even answer.
     """
     asked = arrangement(guest)
-    limit = Deadline.after(_PATIENCE_SECONDS)
     _hear_timers(guest, asked.vcpus)
-    patience = _remaining(asked, readings(guest)) + timers.BOUND_SECONDS
+    remaining = _remaining(asked, readings(guest))
+    limit = Deadline.after(_PATIENCE_SECONDS + remaining)
+    patience = remaining + timers.BOUND_SECONDS
     while not guest.of_kind("end"):
         try:
             guest.hear(limit.sooner(patience), "the guest's next interrupt or its end")
@@ -84,8 +85,9 @@ def judge(guest: Guest, *, interrupted: bool) -> int:
     Raises InstantMissed, TimerFailure with the worst that was found, GuestFailure for the guest's own checks, NoEvidence.
     """
     asked, read = arrangement(guest), readings(guest)
-    if interrupted and timers.instant_missed(asked, read):
-        raise InstantMissed("the interrupt came before the lifecycle was over; the computer is too slow for this deadline")
+    ahead = timers.instant_missed(asked, read)
+    if interrupted and ahead is not None:
+        raise InstantMissed(f"the interrupt, {ahead:.2f} s ahead, came before the lifecycle was over", ahead=ahead)
     findings = timers.find(asked, read)
     if findings:
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
@@ -113,7 +115,7 @@ def _hear_timers(guest: Guest, vcpus: int) -> None:
         try:
             guest.hear_until("timer", deadline)
         except DeadlineExpired as error:
-            raise Failure(f"the guest does not answer any more: {error.what}", where=error.where) from error
+            raise GuestSilent(f"the guest does not answer any more: {error.what}", where=error.where) from error
 
 
 def _remaining(asked: timers.Arrangement, read: list[timers.Reading]) -> float:

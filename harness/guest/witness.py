@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, Failure, InstantMissed, NoEvidence, StateDiffers, TimerFailure
+from harness.errors import DeadlineExpired, GuestSilent, InstantMissed, NoEvidence, StateDiffers, TimerFailure
 from harness.guest.payload import ANSWER_SECONDS, Guest
 from harness.guest.protocol import Message
 from harness.state import sysregs
@@ -29,7 +29,7 @@ def hear_out(guest: Guest) -> None:
     """Hear the guest until it ends; tell it to end when it answers, but gets no further with what it waits for.
 
     A guest that answers is not starved, so no progress between two answers is the guest's state and not the computer's load;
-    where its timers say that CVAL is still ahead, it is waited for. Raises GuestFailure, QemuFailure, and Failure when the
+    where its timers say that CVAL is still ahead, it is waited for. Raises GuestFailure, QemuFailure, and GuestSilent when the
     guest does not even answer.
     """
     limit = Deadline.after(_LIMIT_SECONDS)
@@ -54,8 +54,8 @@ def judge(guest: Guest, *, interrupted: bool) -> int:
     Raises InstantMissed, TimerFailure for an interrupt that is missing, surplus, early, or a counter that went back, the
     innermost level first; GuestFailure for the guest's own checks; NoEvidence where it made none.
     """
-    if interrupted and any(message.kind == "irq" for message in _since_now(guest)):
-        raise InstantMissed("an interrupt came before the lifecycle was over: the computer is too slow for this deadline")
+    if interrupted:
+        _held_back(guest)
     for level in (2, 1):
         _interrupts(guest, level)
     guest.checks()
@@ -80,6 +80,23 @@ def cross_check(guest: Guest, state: State, rules: Sequence[Rule] = ()) -> int:
     return compared
 
 
+def _held_back(guest: Guest) -> None:
+    """Raise where an interrupt came before the guest was told to go on.
+
+    InstantMissed where its time had come; TimerFailure where no timer is behind it: the guest had masked it.
+    """
+    for message in _since_now(guest):
+        if message.kind != "irq":
+            continue
+        if "cval" not in message.values:
+            raise TimerFailure(f"INTID {message.number('intid')} came on vCPU {message.number('cpu')} while it was held back")
+        if message.number("cnt") >= message.number("cval"):
+            same = [line for line in guest.of_kind("arranged") if _key(line) == _key(message) and "cnt" in line.values]
+            since = same[-1].number("cnt") if same else message.number("cval")
+            ahead = (message.number("cval") - since) / guest.hello.number("freq")
+            raise InstantMissed(f"an interrupt, {ahead:.2f} s ahead, came before the lifecycle was over", ahead=ahead)
+
+
 def _since_now(guest: Guest) -> list[Message]:
     """Return what the guest said between its (last) `now` and being told to go on."""
     before = guest.messages[: guest.went]
@@ -95,7 +112,7 @@ def _ask(guest: Guest) -> None:
         guest.hear(Deadline.after(ANSWER_SECONDS), "an answer of the guest")
     except DeadlineExpired as error:
         last = guest.messages[heard - 1].kind if heard else "nothing"
-        raise Failure(f"the guest does not answer any more; its last line was `{last}`", where=error.where) from error
+        raise GuestSilent(f"the guest does not answer any more; its last line was `{last}`", where=error.where) from error
 
 
 def _progress(guest: Guest) -> object:

@@ -10,12 +10,13 @@ A scenario takes `case` (its parameters), `boot` and `put_through`, and `counts`
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -62,9 +63,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--qemu", metavar="PATH", help="A qemu-system-aarch64, or a Debian suite that was set up.")
     group.addoption("--dst-qemu", metavar="PATH", help="The destination's QEMU, where it is another one.")
     for option, (metavar, what) in platforms.LAB_OPTIONS.items():
-        group.addoption(option, action="append", metavar=metavar, help=f"{what}; may repeat.")
+        group.addoption(option, action="append", metavar=metavar, help=what)
     for option, (metavar, what) in platforms.DST_LAB_OPTIONS.items():
-        group.addoption(option, metavar=metavar, help=f"{what}, on the destination's lab.")
+        group.addoption(option, action="append", metavar=metavar, help=f"Of the destination's lab: {what}")
     group.addoption("--hosts", metavar="FILE", help="The inventory of real hosts (default: hosts.toml, or $HARNESS_HOSTS).")
     group.addoption("--out", metavar="DIR", help="Where results and bundles go (default: out).")
     group.addoption("--history", metavar="FILE", help="The history that the run adds to, or none (default: in the cache).")
@@ -253,12 +254,15 @@ def counts(trial: Trial) -> Callable[..., None]:
     return trial.count
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """After the scenario's own words, let the hosts, their kernels and the comparison of the states have the last."""
-    trial = pyfuncitem.stash.get(_TRIAL, None) if "trial" in pyfuncitem.fixturenames else None
-    with trial.explained() if trial else nullcontext():
-        return (yield)
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
+    """Have the trial conduct its scenario; any other test is pytest's to call."""
+    trial = pyfuncitem.stash.get(_TRIAL, None)
+    if trial is None:
+        return None
+    taken = inspect.signature(pyfuncitem.obj).parameters
+    trial.conduct(partial(pyfuncitem.obj, **{name: pyfuncitem.funcargs[name] for name in taken}))
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -297,6 +301,7 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     )
     if trial is None:
         return case
+    case = replace(case, arrangements=trial.arrangements)
     if trial.qemu_version:
         case = _known_issues(item.config).judge(case, *trial.versions)
     if case.verdict in (Verdict.PASS, Verdict.SKIP, Verdict.BLOCKED):

@@ -106,7 +106,9 @@ class Recorder:
         words = ", ".join(f"{count} {verdict}" for verdict, count in self.run.totals.items() if count)
         missing = sum(case.missing for case in self.run.cases)
         lost = f" ({missing} of them missing: planned, and not heard of)" if missing else ""
-        terminalreporter.write_line(f"verdicts: {words}{lost}; report: {self._out / 'report.html'}")
+        again = sum(case.arrangements > 1 for case in self.run.cases)
+        slow = f"; {again} arranged anew, the computer being too slow" if again else ""
+        terminalreporter.write_line(f"verdicts: {words}{lost}{slow}; report: {self._out / 'report.html'}")
         if self._past.trouble:
             terminalreporter.write_line(f"the history was not written: {self._past.trouble}")
 

@@ -21,7 +21,7 @@ BROKEN = (Verdict.FAIL, Verdict.ERROR, Verdict.FIXED)
 MISSING = "missing: "
 """What the sentence of a case begins with that was planned and has no end: an error, for nothing was proven."""
 
-UNDER_TEST = ("lab_kernel", "lab_qemu")
+UNDER_TEST = ("lab_kernel", "lab_qemu", "dst_lab_kernel", "dst_lab_qemu")
 """Parameters that name what is under test, and so change from one night to the next."""
 
 
@@ -38,7 +38,8 @@ class Case:
     """One scenario with one set of parameters, and what became of it.
 
     `id` is the pytest node id, `seconds` wall time, `message` the one sentence that says what went wrong or why it was
-    not tried, `bundle` the path of the evidence relative to the output directory.
+    not tried, `bundle` the path of the evidence relative to the output directory, `arrangements` how often the guest had to
+    arrange its instant until the computer was fast enough for it.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Case:
     message: str = ""
     bundle: str | None = None
     compared: Compared = field(default_factory=Compared)
+    arrangements: int = 1
 
     @property
     def circumstances(self) -> str:

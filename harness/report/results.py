@@ -85,6 +85,7 @@ def case_from_data(data: object, where: str) -> Case:
         message=typed(given, "message", str, where),
         bundle=None if given["bundle"] is None else typed(given, "bundle", str, where),
         compared=Compared(**{key: typed(counts, key, int, where) for key in COMPARED_KEYS}),
+        arrangements=typed(given, "arrangements", int, where),
     )
     if (case.known_issue is not None) != (case.verdict in (Verdict.KNOWN, Verdict.FIXED)):
         raise UsageError("'known_issue' goes with the verdicts known and fixed, and with no other", where=where)

@@ -119,10 +119,11 @@ def lost(asked: Arrangement, readings: Iterable[Reading]) -> bool:
     )
 
 
-def instant_missed(asked: Arrangement, readings: Iterable[Reading]) -> bool:
-    """Say whether an interrupt that was to come after the lifecycle came before its end, so that nothing was proven.
+def instant_missed(asked: Arrangement, readings: Iterable[Reading]) -> float | None:
+    """Return how far ahead, in seconds, an interrupt was that was to come after the lifecycle and came before its end.
 
-    One whose CVAL was reached while the machine stood still came in mid-lifecycle and no sooner.
+    None where there is none: the instant lasted. One whose CVAL was reached while the machine stood still came in mid-lifecycle
+    and no sooner.
     """
     readings = list(readings)
     early = [
@@ -131,7 +132,9 @@ def instant_missed(asked: Arrangement, readings: Iterable[Reading]) -> bool:
         if reading.kind == "irq" and reading.before_go and reading.cnt - _stood(readings, reading) >= reading.cval
     ]
     last = {"armed": 0, "periodic": asked.ticks - 1}.get(asked.instant)
-    return last is not None and any(reading.n > last for reading in early)
+    missed = [reading for reading in early if last is not None and reading.n > last]
+    arranged = {reading.cpu: reading.cnt for reading in readings if reading.kind == "arranged"}
+    return max((reading.cval - arranged.get(reading.cpu, reading.cval)) / asked.freq for reading in missed) if missed else None
 
 
 def latencies(asked: Arrangement, readings: Iterable[Reading]) -> list[int]:

@@ -388,3 +388,52 @@ def test_a_broken_history_in_the_cache_spoils_no_run(project: Project) -> None:
     run = project.run()
     assert run.ret == OK
     run.stdout.fnmatch_lines(["the history was not written: *history.sqlite: *"])
+
+
+ARRANGES = """put_through(guest)
+    trial = boot.__self__
+    trial.count(registers=5)
+    from harness.errors import InstantMissed
+    if trial.arrangements < TIMES:
+        raise InstantMissed("it came too soon", ahead=AHEAD)
+    guest.finish()
+    counts(registers=guest.checks())"""
+
+
+def _arranges(project: Project, *, times: int, ahead: float, word: str = "plain") -> None:
+    project.scenario(word, body=ARRANGES.replace("TIMES", str(times)).replace("AHEAD", str(ahead)))
+
+
+def test_a_missed_instant_is_arranged_anew(project: Project) -> None:
+    _arranges(project, times=3, ahead=0.0)
+    run = project.run()
+    assert run.ret == OK
+    run.stdout.fnmatch_lines(["*verdicts: 1 pass; 1 arranged anew, the computer being too slow; report: *"])
+    case = project.only_case()
+    assert (case["verdict"], case["arrangements"]) == ("pass", 3)
+    assert case["compared"]["registers"] == 4 + 5 + 4, "what was counted before is forgotten"
+    assert project.machines() == []
+
+
+def test_an_instant_that_is_missed_for_ever_is_an_error(project: Project) -> None:
+    _arranges(project, times=9, ahead=0.0)
+    assert project.run().ret == FAILED
+    case = project.only_case()
+    assert (case["verdict"], case["suspect"], case["arrangements"]) == ("error", "host", 3)
+    assert "it came too soon; the computer was too slow for it 3 times" in case["message"]
+
+
+def test_a_guest_whose_time_runs_faster_than_the_computers_is_no_missed_instant(project: Project) -> None:
+    _arranges(project, times=2, ahead=1000.0)
+    assert project.run().ret == FAILED
+    case = project.only_case()
+    assert (case["verdict"], case["suspect"], case["arrangements"]) == ("fail", "QEMU", 1)
+    assert "the guest's counter went on by 1000.000 s in 0." in case["message"]
+
+
+def test_what_differed_is_not_forgotten_when_an_instant_is_arranged_anew(project: Project) -> None:
+    _arranges(project, times=2, ahead=0.0, word="fault=register")
+    assert project.run().ret == FAILED
+    case = project.only_case()
+    assert (case["verdict"], case["arrangements"]) == ("fail", 2)
+    assert "cpu0/X1 was 0x1234 and is 0xbeef;" in case["message"]

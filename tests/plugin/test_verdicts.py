@@ -40,7 +40,6 @@ def judged(error: BaseException | None) -> Case:
         (MissingError, Verdict.ERROR, Suspect.CONFIGURATION),
         (HarnessBug, Verdict.ERROR, Suspect.HARNESS),
         (NoEvidence, Verdict.ERROR, Suspect.HARNESS),
-        (InstantMissed, Verdict.ERROR, Suspect.HOST),
         (GuestFailure, Verdict.FAIL, Suspect.GUEST),
         (QemuFailure, Verdict.FAIL, Suspect.QEMU),
         (TimerFailure, Verdict.FAIL, Suspect.QEMU),
@@ -53,6 +52,11 @@ def test_bad_ends(kind: type[HarnessError], verdict: Verdict, suspect: Suspect) 
     assert (case.verdict, case.suspect) == (verdict, suspect)
     assert case.message == f"{WHERE}: source: it broke; suspect {suspect}"
     assert judged(kind("x", suspect=Suspect.KERNEL_L0)).suspect is Suspect.KERNEL_L0
+
+
+def test_a_missed_instant_proves_nothing() -> None:
+    case = judged(InstantMissed("it came too soon", ahead=0.1))
+    assert (case.verdict, case.suspect) == (Verdict.ERROR, Suspect.HOST)
 
 
 def test_not_tried() -> None:

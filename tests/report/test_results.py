@@ -69,6 +69,7 @@ def test_the_file_is_the_contract(tmp_path: Path) -> None:
         "message": "",
         "bundle": None,
         "compared": {"registers": 274, "interrupts": 1},
+        "arrangements": 1,
     }
     assert data["cases"][1]["suspect"] == "QEMU"
     assert results.read(tmp_path / "out") == run_of(PASSED, FAILED)

@@ -192,6 +192,7 @@ def test_a_users_mistake_is_one_line(
     assert line in done.output and "Traceback" not in done.output
 
 
+@pytest.mark.usefixtures("store")
 @pytest.mark.parametrize(
     ("words", "line"),
     [(("history", "("), "not a regular expression"), (("history", "nothing-like-it"), "no case of the history matches"), (("compare", "1", "9"), "no such run")],

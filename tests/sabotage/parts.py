@@ -67,6 +67,8 @@ def start(trial: Trial, payload: str, **asked: object) -> Guest:
     """Boot a payload until its `now`."""
     if payload == "timers":
         asked = {**TIMER, **timers.times("armed", trial.ahead_us), **asked}
+    if payload == "nested":
+        asked = {"ahead_us": trial.ahead_us, **asked}
     return trial.boot(payload, **asked)
 
 
@@ -83,10 +85,13 @@ def hear_and_judge(trial: Trial, guest: Guest) -> None:
 
 def play(trial: Trial, payload: str, **asked: object) -> None:
     """Run a whole scenario with a payload. Raises what a scenario raises."""
-    guest = start(trial, payload, **asked)
-    trial.put_through(guest, compare_streams=True)
-    hear_and_judge(trial, guest)
-    trial.conclude()
+
+    def scenario() -> None:
+        guest = start(trial, payload, **asked)
+        trial.put_through(guest, compare_streams=True)
+        hear_and_judge(trial, guest)
+
+    trial.conduct(scenario)
 
 
 @contextmanager
