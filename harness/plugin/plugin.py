@@ -28,6 +28,7 @@ from harness.kvm.sample import Samples
 from harness.lifecycle import LIFECYCLES
 from harness.plugin import platforms
 from harness.plugin.matrix import Matrix, Params
+from harness.plugin.progress import Reporter
 from harness.plugin.results import NO_HISTORY, Recorder, provenance
 from harness.plugin.trial import Bench, Trial
 from harness.plugin.verdicts import check_repeats, conclude
@@ -80,7 +81,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if _is_worker(config):
         die_with_parent()
     else:
-        config.stash[_RECORDER] = Recorder(config, _out(config))
+        reporter = Reporter(config)
+        config.pluginmanager.register(reporter, "harness-progress")  # of two hooks, that of the later plugin comes first
+        config.stash[_RECORDER] = Recorder(config, _out(config), reporter)
         config.pluginmanager.register(config.stash[_RECORDER], "harness-recorder")
         _check_options(config)
 
