@@ -194,6 +194,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     items = [item for item in session.items if isinstance(item, pytest.Function) and item.get_closest_marker("matrix")]
     if items:
         journal.plan(_out(config), [_planned(item) for item in items])
+        if not _is_worker(config):
+            config.stash[_RECORDER].collected = True
 
 
 def _planned(item: pytest.Function) -> Case:

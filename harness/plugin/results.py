@@ -43,6 +43,8 @@ class Recorder:
         self._why: dict[str, str] = {}
         self._latencies: dict[str, list[float]] = {}
         self._ids: list[str] = []
+        self.collected = False
+        """Whether this process has left word of what is to be run."""
         self._shown = False
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
@@ -83,9 +85,9 @@ class Recorder:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write what is there, and what was planned and is not as missing. A known issue that did not fail fails the run."""
-        if not self._cases:
+        plan = self._plan() if self._shown else {}
+        if not (self._cases or plan):
             return
-        plan = self._plan()
         cases = journal.completed(plan, self._cases.values(), self._config.getoption("--require"), self._why)
         seconds = round(time.monotonic() - self._clock, 1)
         run = self.run = Run(self._stamp, seconds, provenance(self._config), tuple(cases))
@@ -127,10 +129,14 @@ class Recorder:
         return self._started.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _plan(self) -> journal.Plan:
-        """Return what was to be run."""
+        """Return the cases that were to be run; none where pytest runs something else, whatever an earlier run has left."""
+        if not self._ids:
+            return journal.planned(self._out) if self.collected else {}
         plan = journal.planned(self._out)
-        if not self._ids or (plan and plan.keys() <= set(self._ids)):
+        if plan and plan.keys() <= set(self._ids):
             return plan
+        if not self._cases:
+            return {}
         name = self._config.getoption("--platform")
         return {node: journal.skeleton(node, name) for node in self._ids}
 
