@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from harness import cli_results
 from harness.assets.debian import SUITES
 from harness.errors import HarnessError
 
@@ -328,6 +329,10 @@ def preflight(
     for each in () if as_json else forecasts:
         click.echo(f"{each.level}: {each.sentence()}")
     sys.exit(any(each.fails for each in forecasts))
+
+
+for _command in (cli_results.report, cli_results.history, cli_results.compare, cli_results.known):
+    main.add_command(_command)
 
 
 if __name__ == "__main__":

@@ -28,13 +28,14 @@ from harness.kvm.sample import Samples
 from harness.lifecycle import LIFECYCLES
 from harness.plugin import platforms
 from harness.plugin.matrix import Matrix, Params
-from harness.plugin.results import Recorder, provenance
+from harness.plugin.results import NO_HISTORY, Recorder, provenance
 from harness.plugin.trial import Bench, Trial
-from harness.plugin.verdicts import conclude
+from harness.plugin.verdicts import check_repeats, conclude
 from harness.qemu.hub import Hub
-from harness.report import bundle
+from harness.report import bundle, journal, repeats
+from harness.report.history import History
 from harness.report.known import KnownIssues, load
-from harness.report.model import Case, Compared
+from harness.report.model import Case, Compared, lost
 from harness.report.results import case_to_data
 
 # What, with the node id and --all (which has every case, however this one was chosen), runs a case again.
@@ -67,6 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(option, metavar=metavar, help=f"{what}, on the destination's lab.")
     group.addoption("--hosts", metavar="FILE", help="The inventory of real hosts (default: hosts.toml, or $HARNESS_HOSTS).")
     group.addoption("--out", metavar="DIR", help="Where results and bundles go (default: out).")
+    group.addoption("--history", metavar="FILE", help="The history that the run adds to, or none (default: in the cache).")
+    group.addoption("--repeat", type=int, default=1, metavar="N", help="Try each case N times; each try counts.")
+    group.addoption("--require", type=int, metavar="K", help="With --repeat: how many tries have to go well (default: all).")
     group.addoption("--known-issues", metavar="FILE", help="The list of known issues (default: scenarios/known_issues.toml).")
 
 
@@ -76,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if _is_worker(config):
         die_with_parent()
     else:
-        config.stash[_RECORDER] = Recorder(_out(config))
+        config.stash[_RECORDER] = Recorder(config, _out(config))
         config.pluginmanager.register(config.stash[_RECORDER], "harness-recorder")
         _check_options(config)
 
@@ -96,6 +100,9 @@ def _check_options(config: pytest.Config) -> None:
     """Refuse a mistake at once and in one line: a worker of pytest-xdist could only crash of it."""
     try:
         platforms.check(config.getoption)
+        check_repeats(config.getoption("--repeat"), config.getoption("--require"))
+        if (place := config.getoption("--history")) not in (None, NO_HISTORY):
+            History(Path(place)).close()
         _check_room(config)
         if config.getoption("--known-issues"):
             _known_issues(config)
@@ -140,7 +147,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", [pytest.param(Params({}), id="elsewhere")])  # to be deselected
         return
     cases = [Params({**variant, **row}) for variant in platforms.variants(config.getoption) for row in rows]
-    metafunc.parametrize("case", [pytest.param(case, id=f"{platform}-{case.id}") for case in cases])
+    metafunc.parametrize(
+        "case", [pytest.param(case, id=name) for case in cases for name in _ids(f"{platform}-{case.id}", config)]
+    )
+
+
+def _ids(name: str, config: pytest.Config) -> list[str]:
+    """Return the ids of all tries of a case."""
+    count = config.getoption("--repeat")
+    return [name] if count == 1 else [repeats.marked(name, number) for number in range(1, count + 1)]
 
 
 def _rows(matrix: Matrix, config: pytest.Config) -> list[Params]:
@@ -165,6 +180,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in elsewhere]
         if not items and not _is_worker(config):  # of a run with workers, pytest's exit status says it
             raise pytest.UsageError("no case is left; nothing would be proven")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave word of what is to be run, once: the first worker does, for a controller of pytest-xdist collects nothing."""
+    config = session.config
+    if config.getoption("collectonly") or (_is_worker(config) and config.workerinput["workerid"] != "gw0"):  # type: ignore[attr-defined]
+        return
+    items = [item for item in session.items if isinstance(item, pytest.Function) and item.get_closest_marker("matrix")]
+    if items:
+        journal.plan(_out(config), [_planned(item) for item in items])
+
+
+def _planned(item: pytest.Function) -> Case:
+    params = cast(Params, item.callspec.params["case"])
+    platform = item.config.getoption("--platform")
+    case = conclude(item.nodeid, item.path.parent.name, platform, params, None, seconds=0.0, compared=Compared())
+    return lost(case, journal.KILLED)
 
 
 def _is_elsewhere(item: pytest.Function) -> bool:
@@ -244,6 +277,9 @@ def pytest_runtest_makereport(
         case = _judged(item, call)
         # As text: execnet carries plain types only.
         report.harness_case = json.dumps(case_to_data(case))  # type: ignore[attr-defined]
+        if (trial := item.stash.get(_TRIAL, None)) is not None:
+            report.harness_versions = trial.versions  # type: ignore[attr-defined]
+            report.harness_latencies = trial.latencies_us()  # type: ignore[attr-defined]
         _show(item, report, case, call)
     return report
 

@@ -16,6 +16,7 @@ from harness.report import results
 from harness.report.evidence import DifferenceRow
 from harness.report.files import write_text
 from harness.report.model import BROKEN, Case, Run, flatten
+from harness.report.past import Past
 from harness.report.view import LETTERS, Exhibit, Tail, headline, matrix, reasons
 
 NAME = "report.html"
@@ -27,8 +28,8 @@ ROWS = 40
 """Registers that differ shown for each case."""
 
 
-def make_report(out: Path) -> Path:
-    """Write `out/report.html` from `out/results.json` and `out/bundles/`; give its path.
+def make_report(out: Path, past: Past | None = None) -> Path:
+    """Write `out/report.html` from `out/results.json` and `out/bundles/`, with what the history says; give its path.
 
     Raises UsageError when `results.json` is missing or wrong, and OSError when the report cannot be written. A bundle
     that is missing or damaged is said to be so in the report.
