@@ -5,24 +5,61 @@ What was not begun reports nothing, and so is missing from what was planned (`ha
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Generator
 from math import inf
-from typing import Protocol
 
 import pytest
+
+from harness.errors import UsageError
 
 GRACE_SECONDS = 120.0
 """How long after the limit a case may still run: longer than any by TCG, and than most in a lab take."""
 
+NAME = "harness-time-limit"
+_PARTS = re.compile("(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
 _CUT = pytest.StashKey[float]()
 _INPUT = "harness_until"
 
 
-class _Node(Protocol):
-    """What of a worker's controller is used here."""
+def seconds_of(text: str) -> float:
+    """Return the seconds that `2h`, `90m`, `1h30m`, `45s` or a bare number of seconds says. Raises UsageError."""
+    if text.isascii() and text.isdigit():
+        return float(text)
+    found = _PARTS.fullmatch(text)
+    if not text or found is None:
+        raise UsageError(
+            f"{text!r} is no time", where="--time-limit", remedy="say hours, minutes or seconds: 2h, 1h30m, 90m, 45s"
+        )
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(hours * 3600 + minutes * 60 + seconds)
 
-    workerinput: dict[str, object]
+
+def add_option(group: pytest.OptionGroup) -> None:
+    """Add the option."""
+    group.addoption(
+        "--time-limit", metavar="TIME", help="Begin no case after so long (2h, 90m); those that are left are missing."
+    )
+
+
+def register(config: pytest.Config, said: str) -> None:
+    """Have the limit kept in this process. Raises UsageError."""
+    limit = TimeLimit.of(config, said)
+    config.pluginmanager.register(limit, NAME)
+    config.pluginmanager.register(_Cutter(limit), f"{NAME}-cutter")
+
+
+def overran(item: pytest.Item, error: BaseException | None) -> str | None:
+    """Return in words that a case was ended because of the limit; None where it was not."""
+    limit = of_run(item.config)
+    return limit.overran(item, error) if limit else None
+
+
+def of_run(config: pytest.Config) -> TimeLimit | None:
+    """Return the limit that the run has, if any."""
+    found = config.pluginmanager.get_plugin(NAME)
+    return found if isinstance(found, TimeLimit) else None
 
 
 class TimeLimit:
@@ -34,30 +71,30 @@ class TimeLimit:
         self._begun: set[str] = set()
 
     @classmethod
-    def after(cls, seconds: float, said: str) -> TimeLimit:
-        """Return the limit `seconds` from now; `said` is how the user put it."""
-        return cls(said, time.monotonic() + seconds)
+    def of(cls, config: pytest.Config, said: str) -> TimeLimit:
+        """Return the limit as the user said it, from now; in a worker, that of its controller. Raises UsageError."""
+        if hasattr(config, "workerinput"):
+            return cls(said, float(config.workerinput[_INPUT]))
+        return cls(said, time.monotonic() + seconds_of(said))
 
-    @classmethod
-    def in_worker(cls, workerinput: dict[str, object], said: str) -> TimeLimit:
-        """Return the limit that the controller of this worker has."""
-        until = workerinput[_INPUT]
-        assert isinstance(until, float)
-        return cls(said, until)
+    @property
+    def reached(self) -> bool:
+        """Whether it is too late to begin a case."""
+        return time.monotonic() >= self._until
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: _Node) -> None:
+    def pytest_configure_node(self, node: object) -> None:
         """Let a worker know."""
-        node.workerinput[_INPUT] = self._until
+        node.workerinput[_INPUT] = self._until  # type: ignore[attr-defined]  # pytest-xdist's WorkerController
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self) -> bool | None:
         """Say of a case that it is dealt with, where it is too late to begin it."""
-        return True if time.monotonic() >= self._until else None
+        return True if self.reached else None
 
     def cut(self, item: pytest.Item) -> None:
         """Have a case end with the grace, where its own time is longer."""
-        left = self._until + GRACE_SECONDS - time.monotonic()
+        left = self._left
         if 0 < left < _own_seconds(item):
             item.stash[_CUT] = left
             item.add_marker(pytest.mark.timeout(left), append=False)
@@ -68,19 +105,24 @@ class TimeLimit:
 
     def why_missing(self, node: str) -> str | None:
         """Return why a case has no end, where that is because of the limit."""
-        if node in self._begun or time.monotonic() < self._until:
+        if node in self._begun or not self.reached:
             return None
         return f"the time limit of {self._said} came before it was begun"
 
     def overran(self, item: pytest.Item, error: BaseException | None) -> str | None:
         """Return in words that a case was ended because it ran on after the limit; None where something else ended it."""
         cut = item.stash.get(_CUT, None)
-        if cut is None or not isinstance(error, pytest.fail.Exception) or time.monotonic() < self._until + GRACE_SECONDS:
+        if cut is None or not isinstance(error, pytest.fail.Exception) or self._left > 0:
             return None
-        return f"it was ended {GRACE_SECONDS:.0f} s after the time limit of {self._said}, having run for {cut:.0f} s"
+        return f"it still ran {GRACE_SECONDS:.0f} s after the time limit of {self._said}, and was ended"
+
+    @property
+    def _left(self) -> float:
+        """Seconds until the grace is over."""
+        return self._until + GRACE_SECONDS - time.monotonic()
 
 
-class Cutter:
+class _Cutter:
     """Gives each case no more time than the limit and its grace leave, by pytest-timeout's marker, before that is read."""
 
     def __init__(self, limit: TimeLimit) -> None:

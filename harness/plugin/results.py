@@ -18,6 +18,7 @@ from harness.assets import cache
 from harness.assets import qemu as assets_qemu
 from harness.errors import HarnessError, UsageError
 from harness.plugin import platforms
+from harness.plugin.limit import of_run as limit_of
 from harness.report import bundle, history, journal, measured, past
 from harness.report.history import History
 from harness.report.journal import Journal
@@ -43,6 +44,7 @@ class Recorder:
         self._ids: list[str] = []
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
+        self._planned: journal.Plan | None = None
         self._journal: Journal | None = None
         self._past = _Past(config)
         self.run: Run | None = None
@@ -63,29 +65,40 @@ class Recorder:
         case = case_from_data(json.loads(text), report.nodeid)
         self._cases[case.id] = case
         self._latencies[base(case.id)] = getattr(report, "harness_latencies", [])
+        self._opened().add(case, self._seconds)
+        self._past.add(case, Versions(*getattr(report, "harness_versions", ())))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Keep in mind, should the run be killed, that a case has begun."""
+        if nodeid in self._left_word():
+            self._opened().begun(nodeid, self._seconds)
+
+    def _opened(self) -> Journal:
+        """Return the journal, begun with the first case that is heard of."""
         if self._journal is None:
             said = provenance(self._config)
             self._journal = Journal(self._out, self._stamp, said)
             self._past.begin(self._stamp, said, len(self._plan()))
-        self._journal.add(case, round(time.monotonic() - self._clock, 1))
-        self._past.add(case, Versions(*getattr(report, "harness_versions", ())))
+        return self._journal
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write what is there, and what was planned and is not as missing. A known issue that did not fail fails the run."""
-        if not self._cases:
+        limit = limit_of(self._config)
+        if not self._cases and not (limit and limit.reached and self._plan()):
             return
-        plan = self._plan()
-        cases = journal.completed(plan, self._cases.values(), self._config.getoption("--require"), self._why)
-        seconds = round(time.monotonic() - self._clock, 1)
+        plan, why = self._plan(), dict(self._why)
+        if limit:
+            why = {node: said for node in plan if (said := limit.why_missing(node))} | why
+        cases = journal.completed(plan, self._cases.values(), self._config.getoption("--require"), why)
+        seconds = self._seconds
         run = self.run = Run(self._stamp, seconds, provenance(self._config), tuple(cases))
         self._out.mkdir(parents=True, exist_ok=True)
         self._clear(run)
         measured.write(self._out, self._latencies)
         publish(self._out, run, past=self._past.of(run))
         self._past.finish(seconds)
-        if self._journal:
-            self._journal.remove()
+        self._opened().remove()
         self._conclude(session, run)
 
     def _conclude(self, session: pytest.Session, run: Run) -> None:
@@ -116,9 +129,19 @@ class Recorder:
     def _stamp(self) -> str:
         return self._started.strftime("%Y-%m-%dT%H:%M:%SZ")
 
+    @property
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self._clock, 1)
+
+    def _left_word(self) -> journal.Plan:
+        """Return what is to be run, as the process that collected it has left word before the first case began."""
+        if self._planned is None:
+            self._planned = journal.planned(self._out)
+        return self._planned
+
     def _plan(self) -> journal.Plan:
         """Return what was to be run."""
-        plan = journal.planned(self._out)
+        plan = self._left_word()
         if not self._ids or (plan and plan.keys() <= set(self._ids)):
             return plan
         name = self._config.getoption("--platform")

@@ -1,7 +1,8 @@
 """What a run leaves while it goes on, so that one that is killed has results too: what it planned, each end it heard of.
 
     out/planned.json     each case, written before the first one runs, in place of an earlier run's results
-    out/journal.jsonl    a line for the run, then one for each case that ended; removed once `results.json` is there
+    out/journal.jsonl    a line for the run, then one for each case that began and one for each that ended, with its verdict;
+                         removed once `results.json` is there
 
 A planned case without an end is `missing`: an error, never a pass.
 """
@@ -20,7 +21,8 @@ from harness.report.privacy import Redactor
 from harness.report.repeats import fold
 
 PLANNED, NAME = "planned.json", "journal.jsonl"
-KILLED = "the run was ended before it was tried, or while it ran"
+KILLED = "the run was ended before it was begun"
+RAN = "it ran when the run was ended"
 
 Plan = Mapping[str, Case]
 
@@ -67,6 +69,10 @@ class Journal:
         self._file = self._path.open("w", encoding="utf-8", errors="backslashreplace")
         self._line({"started": started, "provenance": dict(provenance)})
 
+    def begun(self, node: str, at: float) -> None:
+        """Say that a case was begun `at` seconds after the run; raises OSError."""
+        self._line({"at": at, "begun": node})
+
     def add(self, case: Case, at: float) -> None:
         """Add a case that ended `at` seconds after the run began; raises OSError."""
         self._line({"at": at, "case": results.case_to_data(case)})
@@ -88,11 +94,14 @@ def recovered(out: Path) -> Run:
     planned_cases = planned(out)
     head: Mapping[str, object] = {}
     ended: list[Case] = []
+    why: dict[str, str] = {}
     seconds = 0.0
     for number, data in enumerate(_lines(path), 1):
         if "case" in data:
             ended.append(results.case_from_data(data["case"], f"{path}, line {number}"))
             seconds = results.typed(data, "at", float, f"{path}, line {number}")
+        elif "begun" in data:
+            why[str(data["begun"])] = RAN
         else:
             head = results.keyed(data, ("started", "provenance"), f"{path}, line {number}")
     if not (ended or planned_cases):
@@ -103,7 +112,7 @@ def recovered(out: Path) -> Run:
         )
     started = str(head.get("started", "1970-01-01T00:00:00Z"))
     provenance = head.get("provenance", {})
-    cases = completed(planned_cases, ended)
+    cases = completed(planned_cases, ended, why=why)
     return Run(started, seconds, provenance if isinstance(provenance, dict) else {}, tuple(cases))
 
 
