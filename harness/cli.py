@@ -10,6 +10,7 @@ import click
 from harness import cli_results
 from harness.assets.debian import SUITES
 from harness.errors import HarnessError
+from harness.fleet import commands as of_fleet
 
 USER_ERROR = 2
 # What `setup --prune` leaves of the templates of labs: those used of late, a few of them.
@@ -331,7 +332,7 @@ def preflight(
     sys.exit(any(each.fails for each in forecasts))
 
 
-for _command in (cli_results.report, cli_results.history, cli_results.compare, cli_results.known):
+for _command in (cli_results.report, cli_results.history, cli_results.compare, cli_results.known, of_fleet.export):
     main.add_command(_command)
 
 

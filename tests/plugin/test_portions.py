@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.plugin.limit import seconds_of
+from harness.fleet.limit import seconds_of
 from harness.report import results, shards
 from harness.report.merge import merge
 from harness.report.model import Run
