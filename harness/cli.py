@@ -332,7 +332,14 @@ def preflight(
     sys.exit(any(each.fails for each in forecasts))
 
 
-for _command in (cli_results.report, cli_results.history, cli_results.compare, cli_results.known, of_fleet.export):
+for _command in (
+    cli_results.report,
+    cli_results.history,
+    cli_results.compare,
+    cli_results.known,
+    of_fleet.export,
+    of_fleet.fleet,
+):
     main.add_command(_command)
 
 

@@ -7,11 +7,16 @@ from typing import Any
 
 import click
 
+from harness.errors import UsageError
+
 _shards = click.option("--shards", type=click.IntRange(1, 99_999), required=True, metavar="N", help="Number of jobs.")
 _time_limit = click.option(
     "--time-limit", default="2h", show_default=True, metavar="TIME", help="How long a shard may begin cases."
 )
 _image = click.option("--image", default="debian:trixie", show_default=True, metavar="NAME", help="The container of a job.")
+_history = click.option(
+    "--history", "place", metavar="FILE", type=click.Path(path_type=Path), help="The history (default: in the cache)."
+)
 _arguments = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST_OPTIONS...]")
 
 
@@ -78,12 +83,68 @@ def lava(out: Path, **said: Any) -> None:
     Unpack what they upload, and merge it: harness report --merge shard-1 … shard-N --out merged
 
     \b
-    Example: harness export lava --shards 4 --repository https://git.example/harness.git --upload https://ci.example/1 --out jobs
+    Example: harness export lava --shards 4 --repository https://git.example/harness.git --upload https://ci.example/1 --out d
     """
     from harness.fleet import export as jobs
 
     for name, text in jobs.lava(_plan(**said)).items():
         _put(out / name, text)
+
+
+@click.command()
+@click.option(
+    "--hosts", metavar="FILE", type=click.Path(path_type=Path), help="The inventory (default: hosts.toml, $HARNESS_HOSTS)."
+)
+@click.option("--host", "names", multiple=True, metavar="NAME", help="Only this one of its hosts; may repeat.")
+@click.option("--shards", type=click.IntRange(1, 99_999), metavar="N", help="Number of parts (default: 4 for each host).")
+@click.option(
+    "--times", type=click.Path(path_type=Path), metavar="PATH", help="Deal by the times in an output directory or history."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="out", show_default=True, metavar="DIR", help="Where results go."
+)
+@_history
+@_arguments
+def fleet(
+    arguments: tuple[str, ...],
+    *,
+    hosts: Path | None,
+    names: tuple[str, ...],
+    shards: int | None,
+    times: Path | None,
+    out: Path,
+    place: Path | None,
+) -> None:
+    """Run the scenarios on many hosts: those of the inventory that say where their `harness` is.
+
+    A host that is lost costs the cases that ran on it, which are missing then. Exit status 0 where nothing broke and nothing is
+    missing, 1 where something did, 2 where it could not be done as you said.
+
+    \b
+    Example: harness fleet --hosts hosts.toml --times out -- --platform lab -n 4
+    """
+    import sys
+
+    from harness.fleet import finish
+    from harness.fleet.run import Order, run
+    from harness.host import inventory
+    from harness.host.signals import ended_by_signals
+
+    path = hosts or inventory.location()
+    known = inventory.load(path)
+    entries = [inventory.find(name, path) for name in names] or [entry for entry in known.values() if entry.harness]
+    for entry in entries:
+        if entry.harness is None:
+            raise UsageError("the inventory does not say where its harness is", where=entry.name, remedy="add `harness = DIR`")
+    if not entries:
+        raise UsageError("no host says where its harness is", where=str(path), remedy="add `harness = DIR` to some")
+    workers = () if any(word.startswith("-n") for word in arguments) else ("-n", "auto")
+    order = Order((*workers, *arguments), shards, times)
+    with ended_by_signals(), finish.parts(out) as parts:
+        found = run(entries, order, out, parts, lambda words: click.echo(words, err=True))
+        for line in finish.publish(out, found, place):
+            click.echo(line)
+    sys.exit(finish.status(found))
 
 
 def _plan(**said: Any) -> Any:

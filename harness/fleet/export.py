@@ -33,7 +33,7 @@ Data = dict[str, object]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be run where: `arguments` are pytest's own, `seconds` is how long a shard may begin cases, `time_limit` in words."""
+    """What is to be run where: `arguments` are pytest's own, `seconds` how long a shard may begin cases."""
 
     shards: int
     arguments: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Plan:
         return ["make setup", *self._fetch()]
 
     def run(self, number: str, of: object) -> str:
-        """Return the command that runs a shard; `number` stands there as it is, for the scheduler may have a variable for it."""
+        """Return the command that runs a shard; `number` stands as it is: the scheduler may have a variable for it."""
         words = [".venv/bin/python", "-m", "pytest", "scenarios", "-n", "auto"]
         given = ["--time-limit", self.time_limit, *self.arguments]
         return f"{shlex.join(words)} --shard {number}/{of} --out {self.directory(number)} {shlex.join(given)}"

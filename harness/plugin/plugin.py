@@ -10,6 +10,7 @@ A scenario takes `case` (its parameters), `boot` and `put_through`, and `counts`
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -72,6 +73,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--repeat", type=int, default=1, metavar="N", help="Try each case N times; each try counts.")
     group.addoption("--require", type=int, metavar="K", help="With --repeat: how many tries have to go well (default: all).")
     group.addoption("--known-issues", metavar="FILE", help="The list of known issues (default: scenarios/known_issues.toml).")
+    group.addoption("--journal-fd", type=int, help=argparse.SUPPRESS)  # where a fleet listens
     share.add_options(group)
     limit.add_option(group)
 

@@ -77,7 +77,7 @@ class Recorder:
         """Return the journal, begun with the first case that is heard of."""
         if self._journal is None:
             said = provenance(self._config)
-            self._journal = Journal(self._out, self._stamp, said)
+            self._journal = Journal(self._out, self._stamp, said, self._config.getoption("--journal-fd"))
             self._past.begin(self._stamp, said, len(self._plan()))
         return self._journal
 

@@ -74,7 +74,8 @@ class Share:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if hand_of[item.nodeid] == self._shard.number]
         if not items and not hasattr(config, "workerinput"):  # of a run with workers, pytest's exit status says it
-            raise pytest.UsageError(f"--shard {self._shard}: there are {len(tries)} cases only; use fewer shards")
+            words = f"--shard {self._shard}: there are {len(tries)} cases only; use fewer shards"
+            pytest.exit(words, returncode=pytest.ExitCode.NO_TESTS_COLLECTED)
 
     def _cost(self, tries: list[Case | None]) -> float | None:
         """Return how long the tries of one case take together, None where nobody has measured it."""
