@@ -159,3 +159,7 @@ class HostFailure(Failure):
 
 class DeadlineExpired(Failure):
     """Nothing of what was waited for happened in time."""
+
+
+class GuestSilent(DeadlineExpired):
+    """The guest did not say in time what was waited for."""

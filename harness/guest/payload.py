@@ -35,7 +35,7 @@ class Guest:
         """Return the next message.
 
         Raises GuestFailure for garbage and panics, Unsupported with the guest's reason when it skips, QemuFailure when the
-        machine ends, DeadlineExpired.
+        machine ends, GuestSilent.
         """
         message = parse(self.machine.console.line(deadline, what), side=self.machine.side)
         self.messages.append(message)

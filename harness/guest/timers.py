@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, Failure, GuestFailure, InstantMissed, NoEvidence, TimerFailure
+from harness.errors import DeadlineExpired, GuestFailure, GuestSilent, InstantMissed, NoEvidence, TimerFailure
 from harness.guest.payload import ANSWER_SECONDS, Guest
 from harness.guest.protocol import Message
 from harness.state import timers
@@ -58,7 +58,7 @@ def readings(guest: Guest) -> list[timers.Reading]:
 def hear_out(guest: Guest) -> None:
     """Hear the guest until it ends, or until its own counter proves that an interrupt will not come any more.
 
-    Raises GuestFailure, QemuFailure, DeadlineExpired when the guest does not even answer.
+    Raises GuestFailure, QemuFailure, GuestSilent when the guest does not even answer.
     """
     asked = arrangement(guest)
     _hear_timers(guest, asked.vcpus)
@@ -115,7 +115,7 @@ def _hear_timers(guest: Guest, vcpus: int) -> None:
         try:
             guest.hear_until("timer", deadline)
         except DeadlineExpired as error:
-            raise Failure(f"the guest does not answer any more: {error.what}", where=error.where) from error
+            raise GuestSilent(f"the guest does not answer any more: {error.what}", where=error.where) from error
 
 
 def _remaining(asked: timers.Arrangement, read: list[timers.Reading]) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, Failure, InstantMissed, NoEvidence, StateDiffers, TimerFailure
+from harness.errors import DeadlineExpired, GuestSilent, InstantMissed, NoEvidence, StateDiffers, TimerFailure
 from harness.guest.payload import ANSWER_SECONDS, Guest
 from harness.guest.protocol import Message
 from harness.state import sysregs
@@ -29,7 +29,7 @@ def hear_out(guest: Guest) -> None:
     """Hear the guest until it ends; tell it to end when it answers, but gets no further with what it waits for.
 
     A guest that answers is not starved, so no progress between two answers is the guest's state and not the computer's load;
-    where its timers say that CVAL is still ahead, it is waited for. Raises GuestFailure, QemuFailure, and Failure when the
+    where its timers say that CVAL is still ahead, it is waited for. Raises GuestFailure, QemuFailure, and GuestSilent when the
     guest does not even answer.
     """
     limit = Deadline.after(_LIMIT_SECONDS)
@@ -112,7 +112,7 @@ def _ask(guest: Guest) -> None:
         guest.hear(Deadline.after(ANSWER_SECONDS), "an answer of the guest")
     except DeadlineExpired as error:
         last = guest.messages[heard - 1].kind if heard else "nothing"
-        raise Failure(f"the guest does not answer any more; its last line was `{last}`", where=error.where) from error
+        raise GuestSilent(f"the guest does not answer any more; its last line was `{last}`", where=error.where) from error
 
 
 def _progress(guest: Guest) -> object:

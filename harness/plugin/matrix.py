@@ -23,6 +23,11 @@ def _any(_: Row) -> bool:
     return True
 
 
+def _to(name: str) -> str:
+    """Return what tells a value of the destination from the source's of the same kind."""
+    return "to-" if name.startswith("dst_") else ""
+
+
 class Params(Mapping[str, Any]):
     """One case's values, as `case["timer"]` or `case.timer`."""
 
@@ -51,7 +56,7 @@ class Params(Mapping[str, Any]):
     @property
     def id(self) -> str:
         """The case's part of the pytest id: the values, each recognisable by itself or with its name."""
-        return "-".join(f"{value}{name}" if isinstance(value, int) else str(value) for name, value in self.items())
+        return "-".join(f"{value}{name}" if isinstance(value, int) else f"{_to(name)}{value}" for name, value in self.items())
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,15 @@ Option = Callable[[str], Any]
 
 # What a user may say of a lab: metavariable and meaning.
 _OF_LAB = {
-    "--lab-kernel": ("SUITE|IMAGE", "The kernel of the lab: of a Debian suite that was set up, or an arm64 Image"),
-    "--lab-modules": ("DIR", "Its modules, where it has any that a lab needs"),
-    "--lab-cpu": ("MODEL", f"The CPU of the lab, as QEMU's -cpu (default: {CPU})"),
-    "--lab-qemu": ("SUITE|PATH", "The QEMU inside the lab: of a Debian suite that was set up, or an arm64 program"),
+    "--lab-kernel": ("SUITE|IMAGE", "The kernel of the lab: of a Debian suite that was set up, or an arm64 Image; may repeat."),
+    "--lab-modules": ("DIR", "Its modules, where it has any that a lab needs."),
+    "--lab-cpu": ("MODEL", f"The CPU of the lab, as QEMU's -cpu (default: {CPU}); may repeat."),
+    "--lab-qemu": ("SUITE|PATH", "The QEMU inside the lab: of a Debian suite that was set up, or an arm64 one; may repeat."),
 }
 LAB_OPTIONS: Mapping[str, tuple[str, str]] = _OF_LAB
 DST_LAB_OPTIONS: Mapping[str, tuple[str, str]] = {f"--dst-{name[2:]}": words for name, words in _OF_LAB.items()}
+# What of a lab is a parameter of cases; with `dst_` before it, of the destination's lab.
+_VARIED = ("lab_kernel", "lab_cpu", "lab_qemu")
 
 # Under KVM the guest's CPU is the host's.
 UNDER_KVM: Mapping[str, Sequence[Any]] = {"cpu": ("host",)}
@@ -54,18 +56,25 @@ def check(option: Option) -> None:
     for each in (*LAB_OPTIONS, *DST_LAB_OPTIONS):
         if option(each) and option("--platform") != "lab":
             raise UsageError(f"{each} is for --platform lab", where=f"--platform {option('--platform')}")
+        if each.endswith("-modules") and len(option(each) or []) > 1:
+            raise UsageError(f"{each} is given twice", where=" ".join(option(each)), remedy="one kernel at a time has modules")
     for choice in _choices(option):
         choice.check()
 
 
 def variants(option: Option) -> list[dict[str, str]]:
-    """Return what each case is repeated for, as parameters: the labs that the user named; one empty set without a lab."""
+    """Return what each case is repeated for, as parameters: the labs that the user named for each side, every combination.
+
+    One empty set without a lab.
+    """
     if option("--platform") != "lab":
         return [{}]
     named = {
         "lab_kernel": option("--lab-kernel"),
         "lab_cpu": option("--lab-cpu") or [CPU],
         "lab_qemu": option("--lab-qemu"),
+        # Last, so that a source stays while one destination after the other takes its guests.
+        **{f"dst_{name}": option(f"--dst-{name.replace('_', '-')}") for name in _VARIED},
     }
     given = {name: values for name, values in named.items() if values}
     return [dict(zip(given, values, strict=True)) for values in itertools.product(*given.values())]
@@ -112,28 +121,28 @@ def grounds(option: Option, hub: Hub, desk: LocalHost) -> Iterator[Callable[[Map
 
     made = Grounds(make)
     try:
-        yield lambda params: made.ready(*_sides(option, params))
+        yield lambda params: made.ready(*sides(option, params))
     finally:
         made.close()
 
 
 def _labs_at_once(option: Option) -> int:
     """Return how many labs one case needs at most."""
-    return max(len(set(_sides(option, variant))) for variant in variants(option))
+    return max(len(set(sides(option, variant))) for variant in variants(option))
 
 
 def _choices(option: Option) -> list[Choice]:
     """Return every choice that some case makes."""
-    return [choice for variant in variants(option) for choice in _sides(option, variant)]
+    return [choice for variant in variants(option) for choice in sides(option, variant)]
 
 
-def _sides(option: Option, params: Mapping[str, Any]) -> list[Choice]:
+def sides(option: Option, params: Mapping[str, Any]) -> list[Choice]:
     """Return the choices for source and destination; what is not said of the destination is as on the source."""
     source = Choice(
         option("--platform"),
         option("--qemu"),
         params.get("lab_kernel"),
-        (option("--lab-modules") or [None])[0],
+        _first(option("--lab-modules")),
         params.get("lab_cpu"),
         params.get("lab_qemu"),
         params.get("hypervisor"),
@@ -142,9 +151,11 @@ def _sides(option: Option, params: Mapping[str, Any]) -> list[Choice]:
     )
     said = {
         "qemu": option("--dst-qemu"),
-        "lab_kernel": option("--dst-lab-kernel"),
-        "lab_modules": option("--dst-lab-modules"),
-        "lab_cpu": option("--dst-lab-cpu"),
-        "lab_qemu": option("--dst-lab-qemu"),
+        "lab_modules": _first(option("--dst-lab-modules")),
+        **{name: params.get(f"dst_{name}") for name in _VARIED},
     }
     return [source, replace(source, **{name: value for name, value in said.items() if value})]
+
+
+def _first(given: Sequence[str] | None) -> str | None:
+    return given[0] if given else None

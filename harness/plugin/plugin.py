@@ -29,6 +29,7 @@ from harness.kvm.sample import Samples
 from harness.lifecycle import LIFECYCLES
 from harness.plugin import limit, platforms, share
 from harness.plugin.matrix import Matrix, Params
+from harness.plugin.progress import Reporter
 from harness.plugin.results import NO_HISTORY, Recorder, provenance
 from harness.plugin.trial import Bench, Trial
 from harness.plugin.verdicts import check_repeats, conclude
@@ -64,9 +65,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--qemu", metavar="PATH", help="A qemu-system-aarch64, or a Debian suite that was set up.")
     group.addoption("--dst-qemu", metavar="PATH", help="The destination's QEMU, where it is another one.")
     for option, (metavar, what) in platforms.LAB_OPTIONS.items():
-        group.addoption(option, action="append", metavar=metavar, help=f"{what}; may repeat.")
+        group.addoption(option, action="append", metavar=metavar, help=what)
     for option, (metavar, what) in platforms.DST_LAB_OPTIONS.items():
-        group.addoption(option, metavar=metavar, help=f"{what}, on the destination's lab.")
+        group.addoption(option, action="append", metavar=metavar, help=f"Of the destination's lab: {what}")
     group.addoption("--hosts", metavar="FILE", help="The inventory of real hosts (default: hosts.toml, or $HARNESS_HOSTS).")
     group.addoption("--out", metavar="DIR", help="Where results and bundles go (default: out).")
     group.addoption("--history", metavar="FILE", help="The history that the run adds to, or none (default: in the cache).")
@@ -85,7 +86,9 @@ def pytest_configure(config: pytest.Config) -> None:
         die_with_parent()
         _portion(config)
     else:
-        config.stash[_RECORDER] = Recorder(config, _out(config))
+        reporter = Reporter(config)
+        config.pluginmanager.register(reporter, "harness-progress")  # of two hooks, that of the later plugin comes first
+        config.stash[_RECORDER] = Recorder(config, _out(config), reporter)
         config.pluginmanager.register(config.stash[_RECORDER], "harness-recorder")
         _check_options(config)
 

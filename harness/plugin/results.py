@@ -19,6 +19,7 @@ from harness.assets import qemu as assets_qemu
 from harness.errors import HarnessError, UsageError
 from harness.plugin import platforms
 from harness.plugin.limit import of_run as limit_of
+from harness.plugin.progress import Reporter
 from harness.report import bundle, history, journal, measured, past
 from harness.report.history import History
 from harness.report.journal import Journal
@@ -34,14 +35,16 @@ NO_HISTORY = "none"
 class Recorder:
     """Cases by node id, in the order in which they ended; a case that ends twice (in its teardown) keeps the later end."""
 
-    def __init__(self, config: pytest.Config, out: Path) -> None:
+    def __init__(self, config: pytest.Config, out: Path, reporter: Reporter) -> None:
         self._config = config
+        self._reporter = reporter
         self._out = out
         self._cases: dict[str, Case] = {}
         self._failed: list[str] = []
         self._why: dict[str, str] = {}
         self._latencies: dict[str, list[float]] = {}
         self._ids: list[str] = []
+        self._shown = False
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
         self._planned: journal.Plan | None = None
@@ -53,6 +56,13 @@ class Recorder:
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """Know what is to be run where no worker can leave word of it here."""
         self._ids = list(ids)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self) -> None:
+        """Show what is going on from the first case on: until then, pytest-xdist writes of its workers."""
+        if not self._shown:
+            self._shown = True
+            self._reporter.begin(self._plan(), self._past.seconds())
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take over the case that a worker has judged."""
@@ -118,9 +128,9 @@ class Recorder:
             return
         words = ", ".join(f"{count} {verdict}" for verdict, count in self.run.totals.items() if count)
         missing = sum(case.missing for case in self.run.cases)
-        again = sum(case.arrangements > 1 for case in self._cases.values())
-        slow = f"; {again} arranged anew, the computer being too slow" if again else ""
         lost = f" ({missing} of them missing: planned, and not heard of)" if missing else ""
+        again = sum(case.arrangements > 1 for case in self.run.cases)
+        slow = f"; {again} arranged anew, the computer being too slow" if again else ""
         terminalreporter.write_line(f"verdicts: {words}{lost}{slow}; report: {self._out / 'report.html'}")
         if self._past.trouble:
             terminalreporter.write_line(f"the history was not written: {self._past.trouble}")
@@ -184,6 +194,18 @@ class _Past:
                 self._history.add(self._number, [(case, versions)])
 
         self._tried(add_it)
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long cases took in earlier runs, by their key."""
+        found: dict[str, float] = {}
+
+        def look() -> None:
+            if self._path and self._path.exists():
+                with History(self._path) as store:
+                    found.update(store.seconds())
+
+        self._tried(look)
+        return found
 
     def of(self, run: Run) -> past.Past | None:
         """Return what earlier runs say of this one."""

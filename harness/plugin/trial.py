@@ -19,12 +19,12 @@ from harness.errors import (
     DeadlineExpired,
     Failure,
     GuestFailure,
+    GuestSilent,
     HarnessError,
     HostFailure,
     InstantMissed,
     KernelFailure,
     NoEvidence,
-    QemuFailure,
     StateDiffers,
     Suspect,
     TimerFailure,
@@ -41,6 +41,7 @@ from harness.lifecycle import LIFECYCLES, Lifecycle
 from harness.lifecycle.passage import KvmPassage, Pair, Passage, Saved
 from harness.preflight.facts import HostFacts
 from harness.qemu.machine import AnyMachine
+from harness.qemu.migration import TransferFailed
 from harness.qemu.spec import MachineSpec, Start
 from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
 from harness.report.model import Case
@@ -100,6 +101,8 @@ class Trial:
     _went: float = 0.0
     _spec: MachineSpec | None = None
     _payload: Path | None = None
+    # What the machines of the source and of the destination have beside that, fields of MachineSpec by name.
+    _varied: Sequence[Mapping[str, Any]] = ({}, {})
     _grounds: Sequence[Ground] = ()
     # The kernels under test, each with how far its log had come.
     _marks: Sequence[tuple[Watched, int]] = ()
@@ -165,6 +168,10 @@ class Trial:
         for each in (self.machines, self.guests, self.passages):
             each.clear()
         self.registers, self.interrupts = 0, 0
+
+    def vary(self, source: Mapping[str, Any], destination: Mapping[str, Any]) -> None:
+        """Have the machines of each side, from now on, be what the case's parameters do not say: fields of MachineSpec."""
+        self._varied = (source, destination)
 
     def boot(self, name: str, **arguments: object) -> Guest:
         """Start a payload on this case's CPU, level and number of vCPUs, and wait until all that it arranges is in place.
@@ -237,8 +244,8 @@ class Trial:
         subject = self.source.hypervisor or guest.machine
         try:
             machine = self.lifecycle.run(passage, subject)
-        except QemuFailure as error:
-            error.what += self._registers_between()
+        except TransferFailed as error:
+            self._explain(error)
             raise
         if self.lifecycle.interrupts and not passage.pairs:
             raise NoEvidence(f"the lifecycle {self.lifecycle.name} compared nothing")
@@ -252,20 +259,21 @@ class Trial:
         guest.go()
         self._went = time.monotonic()
 
-    def _registers_between(self) -> str:
-        """Say in words which registers new machines on the two grounds have that differ; nothing where the grounds do not.
+    def _explain(self, error: TransferFailed) -> None:
+        """Say which registers new machines of the two sides have that differ; nothing where the sides do not.
 
         What QEMU says of a refusal names registers only since 11.1, and never those that the source lacks.
         """
-        if not self._between or self.lifecycle.by is not Passage:
-            return ""
+        if not (self._between or any(self._varied)) or self.lifecycle.by is not Passage:
+            return
         new = Passage(self.start)
         try:
             saved = [new.save(self.start(f"{side}-new", Start.PAUSED), f"{side}.new") for side in ("source", "destination")]
             source, destination = (State.from_stream(decode(each.here())) for each in saved)
-        except HarnessError as error:
-            return f"; the registers of new machines there could not be compared: {error}"
-        return between(source, destination)
+        except HarnessError as failure:
+            error.explain(more=f"; the registers of new machines there could not be compared: {failure}")
+        else:
+            error.explain(source, destination, between(source, destination))
 
     def looks(self, view: str) -> list[State]:
         """Return all looks of one view, in order."""
@@ -424,8 +432,8 @@ class Trial:
         return (self.qemu_version, self.kernel_version, *there)
 
     def blame(self, failure: Failure) -> None:
-        """Put what a guest saw, and nobody has explained, down to whoever emulates its CPU."""
-        if isinstance(failure, (GuestFailure, TimerFailure, StateDiffers)) and failure.suspect is Suspect.QEMU:
+        """Put what a guest saw, or that it fell silent, and nobody has explained, down to whoever emulates its CPU."""
+        if isinstance(failure, (GuestFailure, GuestSilent, TimerFailure, StateDiffers)) and failure.suspect is Suspect.QEMU:
             failure.suspect = self.source.culprit if self._grounds else Suspect.QEMU
 
     def _settle_in(self) -> None:
@@ -443,8 +451,9 @@ class Trial:
         """Start a machine of what runs them in this lifecycle."""
         assert self._spec is not None, "the source is booted first"
         assert self._payload is not None
-        ground = self._grounds[-1 if side.startswith("destination") else 0]
-        spec = replace(self._spec, kernel=ground.workshop.host.bring(self._payload))
+        far = side.startswith("destination")
+        ground = self._grounds[-1 if far else 0]
+        spec = replace(self._spec, kernel=ground.workshop.host.bring(self._payload), **self._varied[far])
         machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)

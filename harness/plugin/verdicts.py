@@ -14,7 +14,7 @@ _LEVELS = {
     "vhe": ("at EL2 with E2H=1", {"el": 2, "e2h": 1}),
 }
 _LAB = ("lab_kernel", "lab_cpu", "lab_qemu")
-_SAID = ("lifecycle", "level", "cpu", "vcpus", *_LAB)
+_SAID = ("lifecycle", "level", "cpu", "vcpus", *_LAB, *(f"dst_{name}" for name in _LAB))
 LEVELS = tuple(_LEVELS)
 """What a guest is entered at, and at EL2 the value of HCR_EL2.E2H that it runs with."""
 
@@ -39,9 +39,14 @@ def circumstances(params: Mapping[str, Any]) -> str:
     level = _LEVELS[params["level"]][0] if "level" in params else ""
     cpu = f"on {params['cpu']}" if "cpu" in params else ""
     vcpus = f"with {params['vcpus']} vCPU{'s' if params['vcpus'] != 1 else ''}" if "vcpus" in params else ""
-    lab = " ".join(str(params[name]) for name in _LAB if name in params)
-    where = f"in the lab {lab}" if lab else ""
-    return " ".join(filter(None, [*own, level, cpu, vcpus, f"through {params['lifecycle']}", where]))
+    labs = (("in the lab", ""), ("to the lab", "dst_"))
+    where = [" ".join([words, *named]) for words, side in labs if (named := _named(params, side))]
+    return " ".join(filter(None, [*own, level, cpu, vcpus, f"through {params['lifecycle']}", *where]))
+
+
+def _named(params: Mapping[str, Any], side: str) -> list[str]:
+    """Return what the user named of the lab of a side."""
+    return [str(params[f"{side}{name}"]) for name in _LAB if f"{side}{name}" in params]
 
 
 def conclude(

@@ -17,7 +17,7 @@ import pexpect
 from pexpect.socket_pexpect import SocketSpawn
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestFailure, QemuFailure
+from harness.errors import DeadlineExpired, GuestFailure, GuestSilent, QemuFailure
 from harness.events import Timeline
 from harness.qemu.hub import Hub
 
@@ -102,7 +102,7 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
     def line(self, deadline: Deadline, what: str) -> str:
         """Return the next whole line without its end.
 
-        Raises GuestFailure on a panic, DeadlineExpired naming `what` was waited for, and what `closed_by_qemu` raises or
+        Raises GuestFailure on a panic, GuestSilent naming `what` was waited for, and what `closed_by_qemu` raises or
         QemuFailure when the console has closed.
         """
         self._deadline = deadline
@@ -110,7 +110,7 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
             self.expect([_END], timeout=None)
         except pexpect.TIMEOUT:
             last = (self.before or b"")[-200:]
-            raise DeadlineExpired(
+            raise GuestSilent(
                 f"waited {deadline.seconds:.1f} s for {what}",
                 where=f"{self._side} console",
                 remedy=f"last bytes {last!r}",

@@ -175,6 +175,8 @@ class Machine:
                 self.spec.el2,
                 self.spec.gic_version,
                 self.spec.accel,
+                self.spec.options,
+                self.spec.arguments,
             )
             target = self._workshop.targets.known.get(key)
             if target is None:
@@ -280,12 +282,15 @@ class Machine:
             if event.name in _FATAL_EVENTS:
                 raise GuestFailure(f"QEMU reports {event}", where=self.side)
 
+    def stderr(self) -> str:
+        """Return all that QEMU wrote to its standard error."""
+        path = self.directory / "stderr.log"
+        return path.read_text("utf-8", "replace") if path.exists() else ""
+
     def last_words(self) -> str:
         """Return what QEMU wrote to stderr, on one line, without its program name, with names for registers."""
-        path = self.directory / "stderr.log"
-        lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
         # What it has to say of two vCPUs is the same twice.
-        distinct = dict.fromkeys(line.removeprefix("qemu-system-aarch64: ") for line in lines)
+        distinct = dict.fromkeys(line.removeprefix("qemu-system-aarch64: ") for line in self.stderr().splitlines())
         return sysregs.named("; ".join([*distinct][-6:]))
 
     # -- its end

@@ -9,14 +9,33 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 from harness.deadline import Deadline
 from harness.errors import Blocked, DeadlineExpired, Failure, HostFailure, QemuFailure, Unsupported
 from harness.qemu.machine import Machine
 from harness.qemu.qmp import QmpRefused
+from harness.state.causes import Cause, Finding, Said, classify
+from harness.state.model import State
 
 TRANSFER_SECONDS = 30.0
 _LOST = ("failed", "cancelled")
+# Seconds for a process that is about to exit, or to hear from the other one, to do so.
+_MOMENT = 0.5
+
+
+class TransferFailed(QemuFailure):
+    """A guest did not get from one side to the other; `finding` is why, and what the sentence begins with."""
+
+    def __init__(self, words: str, source: Said | None, destination: Said | None, *, where: str = "") -> None:
+        super().__init__(words, where=where)
+        self._words, self._sides = words, (source, destination)
+        self.explain()
+
+    def explain(self, before: State | None = None, there: State | None = None, more: str = "") -> None:
+        """Find the cause anew with what new machines of both sides have, and say `more` after QEMU's words."""
+        self.finding: Finding = classify(*self._sides, before, there)
+        self.what = f"{self.finding}: {self._words}{more}"
 
 
 def enable(machine: Machine, *capabilities: str) -> None:
@@ -37,14 +56,14 @@ def set_parameters(machine: Machine, **parameters: object) -> None:
 
 
 def send(source: Machine, uri: str) -> None:
-    """Begin to send. Raises Blocked with QEMU's reasons where it refuses this machine by design (`blocked-reasons`)."""
+    """Begin to send. Raises Blocked with QEMU's reasons where it refuses this machine by design, else TransferFailed."""
     source.migration_began = len(source.qmp.events)
     try:
         source.execute("migrate", {"uri": uri})
     except QmpRefused as error:
         if reasons := blocked(source):
             raise Blocked(reasons, where=source.side) from error
-        raise
+        raise TransferFailed(error.what, _heard(source, error.description), None, where=source.side) from error
 
 
 def blocked(machine: Machine) -> str:
@@ -54,9 +73,12 @@ def blocked(machine: Machine) -> str:
 
 
 def receive(destination: Machine, uri: str) -> None:
-    """Begin to load (file:, fd:) or to listen (unix:, tcp:)."""
+    """Begin to load (file:, fd:) or to listen (unix:, tcp:). Raises TransferFailed."""
     destination.migration_began = len(destination.qmp.events)
-    destination.execute("migrate-incoming", {"uri": uri})
+    try:
+        destination.execute("migrate-incoming", {"uri": uri})
+    except QmpRefused as error:
+        raise TransferFailed(error.what, None, _heard(destination, error.description), where=destination.side) from error
 
 
 def status(machine: Machine) -> str:
@@ -66,7 +88,7 @@ def status(machine: Machine) -> str:
 
 
 def saved(source: Machine, deadline: Deadline) -> None:
-    """Wait until a stream is written completely. Raises QemuFailure with QEMU's reason."""
+    """Wait until a stream is written completely. Raises TransferFailed with QEMU's reason."""
 
     def done() -> bool | None:
         now = status(source)
@@ -84,16 +106,16 @@ def saved(source: Machine, deadline: Deadline) -> None:
 
 
 def failed(machine: Machine, words: str) -> Failure:
-    """Return the failure for words in which QEMU's reason is: a full disk is its host's fault."""
+    """Return the failure of a machine that saves, for words in which QEMU's reason is: a full disk is its host's fault."""
     if os.strerror(errno.ENOSPC) in words:
         return HostFailure(f"the disk of {machine.host.name} is full: {words}", where=machine.side)
-    return QemuFailure(words, where=machine.side)
+    return TransferFailed(words, _heard(machine, words), None, where=machine.side)
 
 
 def transferred(source: Machine | None, destination: Machine, deadline: Deadline) -> None:
     """Wait until the guest is on the destination completely, by the word of both sides (`source` None: a file is loaded).
 
-    Raises QemuFailure naming the side that failed, with its words and what the other side claims.
+    Raises TransferFailed naming the side that failed, with its words and what the other side claims, DeadlineExpired.
     """
 
     def done() -> str | None:
@@ -105,14 +127,22 @@ def transferred(source: Machine | None, destination: Machine, deadline: Deadline
             return "source"
         return "both" if ours == theirs == "completed" else None
 
-    outcome = destination.until(done, deadline, "both sides to complete the migration")
+    try:
+        outcome = destination.until(done, deadline, "both sides to complete the migration")
+    except DeadlineExpired as error:
+        error.what = f"{Cause.TIMEOUT}: {error.what}"
+        raise
     if outcome == "both":
         return
+    if source is not None:
+        _let_end(source)
+    # A refusal reaches the source first and the destination's last words are the reason.
+    theirs = _parting(destination)
     claim = f"; the source says {status(source)}: {_reason(source)}" if source is not None else ""
+    sides = _heard(source) if source is not None else None, _heard(destination)
     if outcome == "source":
-        # A refusal reaches the source first and the destination's last words are the reason: give them time to come.
-        raise QemuFailure(f"the migration failed on the source{claim}; the destination says {_parting(destination)}")
-    raise QemuFailure(f"the destination did not take the stream: {_parting(destination)}{claim}", where=destination.side)
+        raise TransferFailed(f"the migration failed on the source{claim}; the destination says {theirs}", *sides)
+    raise TransferFailed(f"the destination did not take the stream: {theirs}{claim}", *sides, where=destination.side)
 
 
 def switched_over(source: Machine, destination: Machine, deadline: Deadline) -> None:
@@ -120,15 +150,33 @@ def switched_over(source: Machine, destination: Machine, deadline: Deadline) -> 
 
     QEMU tells nobody when a destination that was started with -S is ready, so its run state is asked for in a loop, each
     question answered by its main loop; `inmigrate` ends with the device state (migration/savevm.c, loadvm_postcopy_handle_run).
-    Raises QemuFailure with the sides' words, DeadlineExpired.
+    Raises TransferFailed with the sides' words, DeadlineExpired.
     """
     while True:
         if status(source) in _LOST:
-            raise QemuFailure(f"the migration failed on the source: {_reason(source)}", where=source.side)
+            words = f"the migration failed on the source: {_reason(source)}"
+            raise TransferFailed(words, _heard(source), _heard(destination), where=source.side)
         if destination.status() != "inmigrate":
             return
         if deadline.expired:
             raise DeadlineExpired(f"waited {deadline.seconds:.1f} s for the destination to switch over")
+
+
+def _heard(machine: Machine, error: str = "") -> Said:
+    """Return what a side says for itself: `error`, or else what query-migrate gives as a reason."""
+    with suppress(QemuFailure):  # it is gone, and its standard error says why
+        error = error or str(machine.execute("query-migrate").get("error-desc", ""))
+    return Said(machine.side, status(machine), error, machine.stderr(), machine.process.poll())
+
+
+def _let_end(source: Machine) -> None:
+    """Give a source a moment to hear from the destination that it refuses."""
+
+    def ended() -> bool | None:
+        return True if status(source) in (*_LOST, "completed") or source.process.poll() is not None else None
+
+    with suppress(DeadlineExpired):
+        source.until(ended, Deadline.after(_MOMENT), "the source to end the migration")
 
 
 def _reason(machine: Machine) -> str:
@@ -143,5 +191,5 @@ def _reason(machine: Machine) -> str:
 
 def _parting(machine: Machine) -> str:
     """Return what a process says for itself, giving one that is about to exit a moment to do so."""
-    machine.settle(Deadline.after(0.5))
+    machine.settle(Deadline.after(_MOMENT))
     return _reason(machine)

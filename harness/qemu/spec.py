@@ -58,6 +58,9 @@ class MachineSpec:
     memory_file: MemoryFile | None = None
     # Names of virtio-serial ports; each is a Unix socket in the machine's private directory.
     ports: tuple[str, ...] = ()
+    # What else it is, in QEMU's words: options of `-machine` (`its=off`), and any arguments (`-device`, `virtio-rng-pci`).
+    options: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def arguments(spec: MachineSpec, wiring: Wiring) -> list[str]:
         options.append("virtualization=on")
     if spec.memory_file:
         options.append("memory-backend=ram")
+    options += spec.options
     # fmt: off
     argv = [
         # No default devices: the default NIC wants a ROM file that distributions package apart.
@@ -121,6 +125,7 @@ def arguments(spec: MachineSpec, wiring: Wiring) -> list[str]:
         argv += ["-device", "virtio-serial-pci,romfile="]
         for port in spec.ports:
             argv += [*_socket(port, wiring), "-device", f"virtserialport,id={port},chardev={port},name={port}"]
+    argv += spec.arguments
     if wiring.start is Start.INCOMING:
         argv += ["-incoming", "defer"]
     return [*argv, "-chardev", f"{wiring.qmp},id=qmp", "-qmp", "chardev:qmp"]

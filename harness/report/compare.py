@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from harness.errors import Verdict
-from harness.report.history import Try
+from harness.report.history import THIS_RUN, Try
 from harness.report.model import Run
 from harness.report.repeats import base
 from harness.report.trends import Rate
@@ -82,7 +82,7 @@ def tries_of(run: Run) -> list[Try]:
     """Return the cases of a run as tries."""
     return [
         Try(
-            run=0,
+            run=THIS_RUN,
             started=run.started,
             key=case.key,
             node=base(case.id),

@@ -28,6 +28,8 @@ NAME = "history.sqlite"
 WAIT_SECONDS = 60.0
 """How long a writer waits for others; each of them takes a few ms, and a slow disk some hundred."""
 SCHEMA = 1
+THIS_RUN = 0
+"""The number of a run that is not in the history, or not yet known to be; SQLite's own begin at 1."""
 _APPLICATION = 0x61363468
 """What SQLite keeps in the file's head (PRAGMA application_id) to tell whose it is: `a64h`."""
 

@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 from harness.errors import Suspect, UsageError, Verdict
-from harness.report import known, results
+from harness.report import known, results, sentences
 from harness.report.files import write_text
 from harness.report.history import Try
 from harness.report.model import UNDER_TEST, Case, Scalar
@@ -74,7 +74,7 @@ def _versions(case: Case, record: Mapping[str, object]) -> Versions:
 
 
 def _entry(case: Case, versions: Versions, name: str, reason: str, bundle: str, harness: str) -> str:
-    core = _core(case.message)
+    core = sentences.core(case.message)
     kernel = versions.kernel if case.suspect in _KERNELS or not versions.qemu else ""
     subject, version = ("kernel", kernel) if kernel else ("qemu", versions.qemu)
     release = known.parse_version(version)
@@ -82,7 +82,7 @@ def _entry(case: Case, versions: Versions, name: str, reason: str, bundle: str, 
     values: dict[str, Scalar] = {"subject": case.subject, "platform": case.platform, "lifecycle": case.lifecycle, **params}
     suspected = f"; suspect {case.suspect}"
     # To the end of the sentence: another register that differs as well is told there.
-    end = f"{_escaped(suspected)}$" if case.message.endswith(suspected) else ""
+    end = f"{sentences.escaped(suspected)}$" if case.message.endswith(suspected) else ""
     lines = [
         "[[issue]]",
         f"id = {_string(name)}",
@@ -90,7 +90,7 @@ def _entry(case: Case, versions: Versions, name: str, reason: str, bundle: str, 
         f"suspect = {_string(str(case.suspect or Suspect.QEMU))}",
         f"{subject} = {_string(f'=={release.major}.{release.minor}.*')}",
         f"seen = [{_string(release.public)}]",
-        f"message = {_string(pattern_of(core) + end)}",
+        f"message = {_string(sentences.pattern(core) + end)}",
         f"reason = {_string(reason)}",
         f"evidence = {_string(f'bundle {bundle}' + (f', harness {harness}' if harness else ''))}",
         "",
@@ -98,26 +98,6 @@ def _entry(case: Case, versions: Versions, name: str, reason: str, bundle: str, 
         *(f"{_key(key)} = [{_value(value)}]" for key, value in values.items() if value is not None),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _core(message: str) -> str:
-    """Return what went wrong, without the circumstances before it, which are parameters, and the suspect after it."""
-    first = message.partition("\n")[0]
-    parts = first.split(": ", 2)
-    return re.sub(r"; suspect [^;]*$", "", parts[2] if len(parts) == 3 else first)
-
-
-def pattern_of(sentence: str) -> str:
-    """Return a regular expression for a sentence in which every number may be another one."""
-    parts = re.split(r"(0x[0-9a-f]+|\d+(?:\.\d+)?)", sentence)
-    return "".join(
-        _escaped(part) if index % 2 == 0 else r"0x[0-9a-f]+" if part.startswith("0x") else r"[\d.]+"
-        for index, part in enumerate(parts)
-    )
-
-
-def _escaped(text: str) -> str:
-    return re.escape(text).replace("\\ ", " ")
 
 
 def _key(name: str) -> str:

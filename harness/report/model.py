@@ -21,7 +21,7 @@ BROKEN = (Verdict.FAIL, Verdict.ERROR, Verdict.FIXED)
 MISSING = "missing: "
 """What the sentence of a case begins with that was planned and has no end: an error, for nothing was proven."""
 
-UNDER_TEST = ("lab_kernel", "lab_qemu")
+UNDER_TEST = ("lab_kernel", "lab_qemu", "dst_lab_kernel", "dst_lab_qemu")
 """Parameters that name what is under test, and so change from one night to the next."""
 
 

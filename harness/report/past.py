@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from harness.report import trends
 from harness.report.compare import Comparison, compare, tries_of
-from harness.report.history import History, PastRun
+from harness.report.history import THIS_RUN, History, PastRun
 from harness.report.model import Run
 
 _LOOK_BACK = 50
@@ -37,10 +37,11 @@ def of_run(history: History, run: Run) -> Past:
         had.setdefault(each.run, set()).add(each.key)
     previous = _previous(earlier, had, len(keys))
     found = [*all_before, *own]
+    this = PastRun(THIS_RUN, run.started, None, run.seconds, len(own), run.provenance, len(own))
     return Past(
         previous=previous,
         comparison=compare(history.tries(run=previous.id), own) if previous else None,
-        broken={each.last.key: each for each in trends.broken(found, earlier)},
+        broken={each.last.key: each for each in trends.broken(found, [*earlier, this])},
         flaky={each.key: each for each in trends.flaky(found)},
     )
 

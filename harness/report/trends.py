@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.report.history import PastRun, Try
+from harness.report.history import THIS_RUN, PastRun, Try
 from harness.report.repeats import wilson
 
 
@@ -49,7 +49,10 @@ class Broken:
 
     def sentence(self) -> str:
         """Say since when and what changed."""
-        since = f"broken since run {self.since.run} ({self.since.started})"
+        if self.since.run == THIS_RUN:
+            since = "broken since this run"
+        else:
+            since = f"broken since run {self.since.run} ({self.since.started})"
         if self.before is None:
             return f"{since}, the first that had it, with {self.since.versions}"
         what = f": {self.changed}" if self.changed else ", and no version that is recorded changed then"

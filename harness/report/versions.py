@@ -40,5 +40,8 @@ def of_case(case: Case, provenance: Provenance) -> Versions:
     qemu, kernels = provenance.get("qemu"), provenance.get("kernels")
     version = str(qemu.get("version", "")) if isinstance(qemu, Mapping) else ""
     tested = kernels if isinstance(kernels, Mapping) and case.platform != "tcg" else {}
-    name = str(case.params.get("lab_kernel") or "lab") if case.platform == "lab" else "host"
-    return Versions(version if case.platform != "lab" else "", str(tested.get(name, "")))
+    if case.platform != "lab":
+        return Versions(version, str(tested.get("host", "")))
+    source = str(tested.get(case.params.get("lab_kernel") or "lab", ""))
+    there = case.params.get("dst_lab_kernel")
+    return Versions("", source, "", str(tested.get(there, "")) if there else "")

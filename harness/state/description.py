@@ -53,22 +53,23 @@ class Run:
 
 def find(cursor: Cursor) -> Layouts | None:
     """Return the layout of each device from the end of the stream, or None where there is no readable description."""
+    try:
+        tree = json.loads(cursor.data[begin:]) if (begin := place(cursor)) is not None else {}
+        return {(device["name"], device["instance_id"]): device for device in tree["devices"]}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def place(cursor: Cursor) -> int | None:
+    """Return the offset of the JSON text, which the mark and its length in 4 bytes stand before; None where there is none."""
     data, end = cursor.data, cursor.size
     lowest = max(0, end - _MAX_SIZE)
     at = data.rfind(_DESCRIPTION, lowest, end)
     while at >= 0:
         if int.from_bytes(data[at + 1 : at + 5], "big") == end - at - 5:
-            return _parse(data[at + 5 : end])
+            return at + 5
         at = data.rfind(_DESCRIPTION, lowest, at)
     return None
-
-
-def _parse(text: bytes) -> Layouts | None:
-    try:
-        tree = json.loads(text)
-        return {(device["name"], device["instance_id"]): device for device in tree["devices"]}
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
 
 
 def read(cursor: Cursor, layout: Layout, prefix: str, runs: list[Run], depth: int = 0) -> None:

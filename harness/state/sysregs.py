@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -135,12 +135,43 @@ def name_of_id(regid: int) -> str:
     return short + bank if bank else _MAPPED.get(short, short)
 
 
+_ASSEMBLER = re.compile(r"S(\d)_(\d)_C(\d+)_C(\d+)_(\d)")
+
+
+def id_of_name(name: str) -> int | None:
+    """Return the register id of an AArch64 system register, of an assembler's generic name, or of a number; else None."""
+    if name.startswith("0x"):
+        with suppress(ValueError):
+            return int(name, 16)
+        return None
+    if match := _ASSEMBLER.fullmatch(name):
+        encoding: Encoding | None = tuple(map(int, match.groups()))  # type: ignore[assignment]
+    else:
+        tables = (_preferred.get().encodings, by_encoding())
+        encoding = next((each for table in tables for each, known in table.items() if known == name), None)
+    if encoding is None:
+        return None
+    op0, op1, crn, crm, op2 = encoding
+    return _ARM64_SYSREG << 16 | op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
+
+
 _SPELT_OUT = re.compile(r"system register op0:(\d+) op1:(\d+) crn:(\d+) crm:(\d+) op2:(\d+)")
+_NUMBERED = re.compile(r"system register (0x[0-9a-f]{1,8})\b")
+_KEY_AA64, _KEY_64BIT = 1 << 28, 1 << 15
 
 
 def named(text: str) -> str:
-    """Return QEMU's words with the names of the registers that it spells out by their encoding (print_register_name, kvm.c)."""
-    return _SPELT_OUT.sub(lambda match: f"{name_of(*map(int, match.groups()))} (S{'_'.join(match.groups())})", text)
+    """Return QEMU's words with names for the registers that it gives by their encoding (KVM) or by a number (TCG)."""
+    text = _SPELT_OUT.sub(lambda match: f"{name_of(*map(int, match.groups()))} (S{'_'.join(match.groups())})", text)
+    return _NUMBERED.sub(lambda match: f"{_name_of_key(int(match[1], 16))} ({match[1]})", text)
+
+
+def _name_of_key(key: int) -> str:
+    """Return the name of a register by QEMU's own 32-bit key, made from the id (kvm_to_cpreg_id, target/arm/cpregs.h)."""
+    if key & _KEY_AA64:
+        return name_of_id(0x6030 << 48 | key & ~_KEY_AA64)
+    size = _ARM_64 if key & _KEY_64BIT else _ARM_32
+    return name_of_id(size << 16 | key & ~_KEY_64BIT)
 
 
 @cache

@@ -39,7 +39,7 @@ def test_completed_on_the_source_but_refused_by_the_destination(fake: Starter) -
     with pytest.raises(QemuFailure) as caught:
         _transfer(source, destination)
     assert str(caught.value).startswith(
-        'destination: the destination did not take the stream: Unknown ramblock "mach-virt.ram"'
+        'destination: RAM block, mach-virt.ram: the destination did not take the stream: Unknown ramblock "mach-virt.ram"'
     )
     assert "load of migration failed; the source says completed" in str(caught.value)
     assert caught.value.suspect is Suspect.QEMU
@@ -65,7 +65,8 @@ def test_a_destination_that_is_killed(fake: Starter) -> None:
     source, destination = fake.pair()
     destination.kill()
     with pytest.raises(
-        QemuFailure, match="destination did not take the stream: it was killed by SIGKILL without a word; the source says none"
+        QemuFailure,
+        match="destination: crash, destination .SIGKILL.: the destination did not take the stream: it was killed by SIGKILL without a word; the source says none",
     ):
         migration.transferred(source, destination, soon())
 
@@ -99,7 +100,7 @@ def test_blocked_by_design_quotes_the_reasons(fake: Starter) -> None:
 
 
 def test_a_refusal_without_a_blocker_is_a_failure(fake: Starter) -> None:
-    with pytest.raises(QemuFailure, match="source: migrate: unknown migration protocol: carrier"):
+    with pytest.raises(QemuFailure, match="source: unknown cause: migrate: unknown migration protocol: carrier"):
         migration.send(fake(), "carrier:pigeon")
 
 

@@ -10,6 +10,7 @@ from harness.errors import QemuFailure
 from harness.lifecycle.passage import LIFECYCLE_SECONDS, Passage
 from harness.qemu import migration
 from harness.qemu.machine import Machine
+from harness.qemu.migration import TransferFailed
 from tests.sabotage.parts import NewTrial, Way, caught, hear_and_judge, start
 
 # Bytes a second: a stream of half a megabyte is under way long enough to be interrupted.
@@ -87,12 +88,15 @@ def _live(passage: Passage, machine: Machine, *, kill: str) -> Machine:
 
 
 GONE = r"QEMU was killed by SIGKILL"
-DEATHS: dict[Way, str] = {
-    killed_before_the_load: rf"^destination: {GONE}",
-    killed_during_the_load: r"destination .*(it|QEMU) was killed by SIGKILL .*; the source says \w+: .*\w",
-    killed_after_the_load: rf"^destination: {GONE}",
-    killed_while_the_guest_runs: rf"^destination: {GONE}",
-    source_killed: r"the source says \w+: (it|QEMU) was killed by SIGKILL",
+DEATHS: dict[Way, tuple[type[QemuFailure], str]] = {
+    killed_before_the_load: (QemuFailure, rf"^destination: {GONE}"),
+    killed_during_the_load: (
+        TransferFailed,
+        r"crash, destination \(SIGKILL\): .*(it|QEMU) was killed by SIGKILL .*; the source says \w+: .*\w",
+    ),
+    killed_after_the_load: (QemuFailure, rf"^destination: {GONE}"),
+    killed_while_the_guest_runs: (QemuFailure, rf"^destination: {GONE}"),
+    source_killed: (TransferFailed, r"crash, source \(SIGKILL\): .*the source says \w+: (it|QEMU) was killed by SIGKILL"),
 }
 
 
@@ -101,7 +105,7 @@ def test_is_told_at_once(way: Way, new_trial: NewTrial) -> None:
     trial = new_trial(way, runs_on_ms=_RUNS_ON_MS)
     guest = start(trial, "timers")
     began = time.monotonic()
-    with caught(trial, QemuFailure, DEATHS[way]):
+    with caught(trial, *DEATHS[way]):
         trial.put_through(guest)
         hear_and_judge(trial, guest)
     assert time.monotonic() - began < LIFECYCLE_SECONDS / 4, "it ended on the exit, not on a deadline"
