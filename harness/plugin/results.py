@@ -58,11 +58,16 @@ class Recorder:
         self._ids = list(ids)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logstart(self) -> None:
-        """Show what is going on from the first case on: until then, pytest-xdist writes of its workers."""
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Keep in mind, should the run be killed, that a case has begun.
+
+        Show what is going on from the first one on: until then, pytest-xdist writes of its workers.
+        """
         if not self._shown:
             self._shown = True
             self._reporter.begin(self._plan(), self._past.seconds())
+        if nodeid in self._left_word():
+            self._opened().begun(nodeid, self._seconds)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take over the case that a worker has judged."""
@@ -77,11 +82,6 @@ class Recorder:
         self._latencies[base(case.id)] = getattr(report, "harness_latencies", [])
         self._opened().add(case, self._seconds)
         self._past.add(case, Versions(*getattr(report, "harness_versions", ())))
-
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Keep in mind, should the run be killed, that a case has begun."""
-        if nodeid in self._left_word():
-            self._opened().begun(nodeid, self._seconds)
 
     def _opened(self) -> Journal:
         """Return the journal, begun with the first case that is heard of."""

@@ -60,7 +60,7 @@ class SshComputer:
 
     @property
     def known_hosts(self) -> str:
-        """Its line for known_hosts(5)."""
+        """Return its line of a known_hosts file."""
         kind, key, *_ = (self.here / "host_key.pub").read_text().split()
         return f"{self.address} {kind} {key}\n"
 
