@@ -339,6 +339,7 @@ for _command in (
     cli_results.known,
     of_fleet.export,
     of_fleet.fleet,
+    of_fleet.nightly,
 ):
     main.add_command(_command)
 

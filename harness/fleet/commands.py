@@ -147,6 +147,51 @@ def fleet(
     sys.exit(finish.status(found))
 
 
+@click.command()
+@click.option(
+    "--kernel", metavar="SUITE|IMAGE|URL", help="The lab's: of a Debian suite, a file, or at an address with --sha256."
+)
+@click.option("--sha256", metavar="HEX", help="What the kernel's file has to be.")
+@click.option("--modules", type=click.Path(path_type=Path), metavar="DIR", help="Modules of a kernel that is a file.")
+@click.option("--refresh/--no-refresh", default=True, show_default=True, help="Get what the suite has today.")
+@click.option("--platform", default="lab", show_default=True, metavar="NAME", help="Where guests run, as with pytest.")
+@click.option("--time-limit", default="2h", show_default=True, metavar="TIME", help="For all of it, set-up too.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="out", show_default=True, metavar="DIR", help="Where results go."
+)
+@_history
+@click.option("--origin", default="arm64_harness", metavar="NAME", help="The CI's name in KCIDB.")
+@click.option("--build", default="", metavar="ID", help="KCIDB's id of the build under test, where it has been reported.")
+@click.option("--url", default="", metavar="URL", help="Where the output directory will be found; for KCIDB's files.")
+@_arguments
+def nightly(*, time_limit: str, place: Path | None, origin: str, build: str, url: str, **said: Any) -> None:
+    """Get a kernel, run the scenarios on it, compare with last night, and write all formats.
+
+    \b
+    Exit status 0: all that was planned was run, and nothing broke
+                1: something fails that did not fail last time
+                2: nothing was run: your mistake, or something could not be got
+                3: something fails, and all of it did so last time
+                4: nothing fails, but cases are missing or ended in an error
+
+    \b
+    Examples: harness nightly --kernel trixie-backports
+              harness nightly --kernel https://ci.example/Image --sha256 … --history /var/lib/ci/history.sqlite --time-limit 3h
+    """
+    import sys
+
+    from harness.assets.progress import PlainProgress
+    from harness.fleet.limit import seconds_of
+    from harness.fleet.nightly import Night, spend
+    from harness.host.signals import ended_by_signals
+    from harness.report.kcidb import Sender
+
+    night = Night(seconds=seconds_of(time_limit), history=place, sender=Sender(origin, build, url), **said)
+    with ended_by_signals():
+        status = spend(night, PlainProgress())
+    sys.exit(status)
+
+
 def _plan(**said: Any) -> Any:
     from harness.fleet.export import Plan
     from harness.fleet.limit import seconds_of

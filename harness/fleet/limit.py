@@ -6,6 +6,9 @@ import re
 
 from harness.errors import UsageError
 
+GRACE_SECONDS = 120.0
+"""How long after the limit a case may still run: longer than any by TCG, and than most in a lab take."""
+
 _PARTS = re.compile("(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
 
 
@@ -20,3 +23,11 @@ def seconds_of(text: str) -> float:
         )
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return float(hours * 3600 + minutes * 60 + seconds)
+
+
+def words_of(seconds: float) -> str:
+    """Return a time in the words that `seconds_of` reads, in whole seconds."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{count}{unit}" for count, unit in ((hours, "h"), (minutes, "m"), (rest, "s")) if count]
+    return "".join(parts) or "0"

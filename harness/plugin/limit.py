@@ -11,10 +11,7 @@ from math import inf
 
 import pytest
 
-from harness.fleet.limit import seconds_of
-
-GRACE_SECONDS = 120.0
-"""How long after the limit a case may still run: longer than any by TCG, and than most in a lab take."""
+from harness.fleet.limit import GRACE_SECONDS, seconds_of
 
 NAME = "harness-time-limit"
 _CUT = pytest.StashKey[float]()
