@@ -128,7 +128,7 @@ def lines(out: Path, run: Run, before: Past) -> list[str]:
     """Return what a reader has to know, the most telling first. Pure."""
     said = [headline(run, before)]
     lead = leading(run, before)
-    if lead is not None:
+    if lead is not None and not lead.missing:
         if (known := before.broken.get(lead.key)) is not None:
             first = f"; first bad kernel {known.first_bad_kernel}" if known.first_bad_kernel else ""
             said.append(f"first seen: {known.sentence()}{first}")

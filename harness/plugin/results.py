@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,14 +17,14 @@ import pytest
 
 from harness.assets import cache
 from harness.assets import qemu as assets_qemu
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, Suspect, UsageError
 from harness.plugin import platforms
 from harness.plugin.limit import of_run as limit_of
 from harness.plugin.progress import Reporter
 from harness.report import bundle, history, journal, measured, past
 from harness.report.history import History
 from harness.report.journal import Journal
-from harness.report.model import BROKEN, Case, Run
+from harness.report.model import BROKEN, MISSING, Case, Run
 from harness.report.publish import publish
 from harness.report.repeats import base
 from harness.report.results import case_from_data
@@ -98,9 +99,10 @@ class Recorder:
         if not self._cases and not (limit and limit.reached and self._plan()):
             return
         plan, why = self._plan(), dict(self._why)
-        if limit:
-            why = {node: said for node in plan if (said := limit.why_missing(node))} | why
-        cases = journal.completed(plan, self._cases.values(), self._config.getoption("--require"), why)
+        late = {node: said for node in plan if (said := limit.why_missing(node))} if limit else {}
+        cases = journal.completed(plan, self._cases.values(), self._config.getoption("--require"), late | why)
+        told = {f"{MISSING}{said}" for said in late.values()}
+        cases = [replace(case, suspect=Suspect.CONFIGURATION) if case.message in told else case for case in cases]
         seconds = self._seconds
         run = self.run = Run(self._stamp, seconds, provenance(self._config), tuple(cases))
         self._out.mkdir(parents=True, exist_ok=True)

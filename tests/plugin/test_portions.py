@@ -130,6 +130,7 @@ def test_no_time_at_all_is_no_pass(project: Project, workers: tuple[str, ...]) -
     run.stdout.fnmatch_lines(["*verdicts: 3 error (3 of them missing*"])
     cases = project.results()["cases"]
     assert {case["message"] for case in cases} == {"missing: the time limit of 0 came before it was begun"}
+    assert {case["suspect"] for case in cases} == {"configuration"}
     assert len(cases) == 3 and project.machines() == []
     assert not (project.path / "out" / "planned.json").exists()
 
