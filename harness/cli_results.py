@@ -178,16 +178,19 @@ def _show_tries(tries: list[Try]) -> None:
 def _show_trends(runs: list[PastRun], broken: list[Broken], flaky: list[Flaky]) -> None:
     last = f", the last of {runs[-1].started}" if runs else ""
     click.echo(f"{len(runs)} runs{last}: {len(broken)} cases broken, {len(flaky)} flaky")
-    for each in broken:
+    for each in broken[:_LONG]:
         click.echo(f"\nbroken: {each.last.key}")
         kernel = f"; first bad kernel {each.first_bad_kernel}" if each.first_bad_kernel else ""
         click.echo(f"  {each.sentence()}{kernel}")
         click.echo(f"  with these versions {each.rate} failed; suspect {each.last.suspect or 'nobody yet'}")
         click.echo(f"  {each.last.message.partition(chr(10))[0]}")
-    for one in flaky:
+    for one in flaky[:_LONG]:
         click.echo(f"\nflaky: {one.key}")
         click.echo(f"  {one.rate} failed, with {one.last.versions}, last in run {one.last.run} ({one.last.started})")
         click.echo(f"  {one.last.message.partition(chr(10))[0]}")
+    rest = max(0, len(broken) - _LONG) + max(0, len(flaky) - _LONG)
+    if rest:
+        click.echo(f"\nand {rest} more (--json has all; PATTERN chooses)")
 
 
 @click.command()
@@ -244,12 +247,15 @@ def _tries(which: str, place: Path | None, stack: ExitStack) -> list[Try]:
 
 def _comparison_lines(found: Comparison) -> list[str]:
     lines = [f"{found.both} cases in both: {len(found.regressions)} regressions, {len(found.fixes)} fixed"]
-    for title, changes in (("regression", found.regressions), ("fixed", found.fixes), ("not tried any more", found.untried)):
+    for title, changes in (
+        *(("regression", found.regressions), ("fixed", found.fixes)),
+        *(("known now", found.known), ("not tried any more", found.untried)),
+    ):
         lines += _listed([_change_line(title, each) for each in changes], title)
     if found.still:
         lines.append(f"{len(found.still)} broken in both")
     for title, keys in (("only in the first", found.gone), ("only in the second", found.new)):
-        lines += _listed([f"{title}: {key}" for key in keys], title)
+        lines += _listed([f"{title}: {key}" for key in keys], title, 3)
     if found.overall:
         sure = "" if found.overall.sure else ", which may be chance"
         lines.append(f"time of what passed in both: {found.overall}{sure}")
@@ -260,9 +266,9 @@ def _comparison_lines(found: Comparison) -> list[str]:
     return lines
 
 
-def _listed(lines: list[str], title: str) -> list[str]:
-    rest = len(lines) - _LONG
-    return lines if rest <= 0 else [*lines[:_LONG], f"{title}: and {rest} more (--json has all)"]
+def _listed(lines: list[str], title: str, most: int = _LONG) -> list[str]:
+    rest = len(lines) - most
+    return lines if rest <= 0 else [*lines[:most], f"{title}: and {rest} more (--json has all)"]
 
 
 def _change_line(title: str, change: Change) -> str:
@@ -314,9 +320,9 @@ def known_add(bundle: Path, path: Path, name: str, reason: str, *, show: bool) -
 @_list_option
 @_history_option
 def known_list(path: Path, place: Path | None) -> None:
-    """List the entries with how often each was seen, those first that have expired, were never seen, or did not fail of late.
+    """List the entries with how often each was seen, those first that have expired, were not seen, or did not fail of late.
 
-    Exit status 1 where there is one of these.
+    Exit status 1 where there is one of these. Of an entry whose cases no run of the history had, nothing is known.
 
     \b
     Example: harness known list
@@ -324,7 +330,7 @@ def known_list(path: Path, place: Path | None) -> None:
     from datetime import UTC, datetime
 
     from harness.report import known as issues
-    from harness.report.known_add import standings
+    from harness.report.known_list import standings
 
     with ExitStack() as stack:
         store = _opened(place, stack, must_exist=False)
@@ -332,5 +338,5 @@ def known_list(path: Path, place: Path | None) -> None:
     found = standings(issues.load(path), tries, datetime.now(UTC).date())
     for each in found:
         last = f", last on {each.last}" if each.last else ""
-        click.echo(f"{each.id}: {each.excused} excused{last}" + (f"; {each.doubt}" if each.doubt else ""))
+        click.echo(f"{each.id}: {each.excused} of {each.tries} tries excused{last}" + (f"; {each.doubt}" if each.doubt else ""))
     sys.exit(any(each.doubt for each in found))

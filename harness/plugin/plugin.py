@@ -216,6 +216,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         journal.plan(_out(config), cases)
         if not config.getoption("--shard"):
             (_out(config) / shards.NAME).unlink(missing_ok=True)
+        if not _is_worker(config):
+            config.stash[_RECORDER].collected = True
 
 
 def _planned(item: pytest.Item) -> Case | None:

@@ -25,7 +25,8 @@ from harness.report.results import case_from_data
 
 EVERY_SECONDS = 30.0
 EVERY_SHARE = 0.1
-"""A plain line comes after so much time, or so many of the cases, whichever is first."""
+"""A plain line comes after so much time, or so many of the cases, whichever is first; but not more often than every"""
+AT_LEAST_SECONDS = 3.0
 _ROWS = 8
 Status = tuple[str, str, str | tuple[str, Mapping[str, bool]]]
 
@@ -113,13 +114,14 @@ class Reporter:
         self.end()
 
     def end(self) -> None:
-        """Take away the lines that stay."""
+        """Take away the lines that stay; from now on pytest tells of each case again."""
         if self._live:
             self._live.stop()
             self._live = None
         if self._file:
             self._file.close()
             self._file = None
+        self._progress = None
 
     def _say(self, line: str) -> None:
         if self._live:
@@ -131,7 +133,8 @@ class Reporter:
         assert self._progress
         now, done = time.monotonic(), len(self._progress.done)
         since, before = self._told
-        if now - since >= EVERY_SECONDS or done - before >= EVERY_SHARE * len(self._progress.plan):
+        enough = done - before >= EVERY_SHARE * len(self._progress.plan) and now - since >= AT_LEAST_SECONDS
+        if enough or now - since >= EVERY_SECONDS:
             self._told = (now, done)
             self._say(progress.line(self._progress, now))
 

@@ -45,10 +45,12 @@ class Recorder:
         self._why: dict[str, str] = {}
         self._latencies: dict[str, list[float]] = {}
         self._ids: list[str] = []
+        self.collected = False
+        """Whether this process has left word of what is to be run."""
         self._shown = False
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
-        self._planned: journal.Plan | None = None
+        self._planned: journal.Plan = {}
         self._journal: Journal | None = None
         self._past = _Past(config)
         self.run: Run | None = None
@@ -66,8 +68,9 @@ class Recorder:
         """
         if not self._shown:
             self._shown = True
-            self._reporter.begin(self._plan(), self._past.seconds())
-        if nodeid in self._left_word():
+            self._planned = self._plan()
+            self._reporter.begin(self._planned, self._past.seconds())
+        if nodeid in self._planned:
             self._opened().begun(nodeid, self._seconds)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -96,11 +99,11 @@ class Recorder:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write what is there, and what was planned and is not as missing. A known issue that did not fail fails the run."""
         limit = limit_of(self._config)
-        if not self._cases and not (limit and limit.reached and self._plan()):
+        plan = self._plan() if self._shown or (limit and limit.reached) else {}
+        if not (self._cases or plan):
             return
-        plan, why = self._plan(), dict(self._why)
         late = {node: said for node in plan if (said := limit.why_missing(node))} if limit else {}
-        cases = journal.completed(plan, self._cases.values(), self._config.getoption("--require"), late | why)
+        cases = journal.completed(plan, self._cases.values(), self._config.getoption("--require"), late | self._why)
         told = {f"{MISSING}{said}" for said in late.values()}
         cases = [replace(case, suspect=Suspect.CONFIGURATION) if case.message in told else case for case in cases]
         seconds = self._seconds
@@ -145,17 +148,15 @@ class Recorder:
     def _seconds(self) -> float:
         return round(time.monotonic() - self._clock, 1)
 
-    def _left_word(self) -> journal.Plan:
-        """Return what is to be run, as the process that collected it has left word before the first case began."""
-        if self._planned is None:
-            self._planned = journal.planned(self._out)
-        return self._planned
-
     def _plan(self) -> journal.Plan:
-        """Return what was to be run."""
-        plan = self._left_word()
-        if not self._ids or (plan and plan.keys() <= set(self._ids)):
+        """Return the cases that were to be run; none where pytest runs something else, whatever an earlier run has left."""
+        if not self._ids:
+            return journal.planned(self._out) if self.collected else {}
+        plan = journal.planned(self._out)
+        if plan and plan.keys() <= set(self._ids):
             return plan
+        if not self._cases:
+            return {}
         name = self._config.getoption("--platform")
         return {node: journal.skeleton(node, name) for node in self._ids}
 

@@ -68,6 +68,8 @@ class Comparison:
     regressions: tuple[Change, ...]
     fixes: tuple[Change, ...]
     still: tuple[Change, ...]
+    # Failed as a known issue says, and did not before: neither broke nor was mended.
+    known: tuple[Change, ...]
     untried: tuple[Change, ...]
     gone: tuple[str, ...]
     new: tuple[str, ...]
@@ -105,12 +107,14 @@ def compare(before: Iterable[Try], after: Iterable[Try]) -> Comparison:
     regressions = [each for each in changes.values() if each.after.broken and not each.before.broken]
     fixes = [each for key, each in changes.items() if each.before.broken and _proven_good(theirs[key])]
     still = [each for each in changes.values() if each.after.broken and each.before.broken]
+    known = [each for key, each in changes.items() if _is_known(theirs[key]) and not _is_known(ours[key])]
     untried = [each for key, each in changes.items() if _was_tried(ours[key]) and not _was_tried(theirs[key])]
     overall, slower, judged = _durations(both, ours, theirs)
     return Comparison(
         regressions=tuple(regressions),
         fixes=tuple(fixes),
         still=tuple(still),
+        known=tuple(each for each in known if not each.after.broken),
         untried=tuple(each for each in untried if not each.after.broken),
         gone=tuple(key for key in ours if key not in theirs),
         new=tuple(key for key in theirs if key not in ours),
@@ -149,8 +153,12 @@ def _verdicts(tries: Sequence[Try]) -> str:
 
 
 def _proven_good(tries: Sequence[Try]) -> bool:
-    """Say whether a case was tried and went well: one that was skipped is not mended."""
-    return any(each.tried for each in tries) and not any(each.broken for each in tries)
+    """Say whether a case was tried and went well: one that was skipped, or is excused, is not mended."""
+    return any(each.tried for each in tries) and not any(each.broken or each.misbehaved for each in tries)
+
+
+def _is_known(tries: Sequence[Try]) -> bool:
+    return any(each.verdict is Verdict.KNOWN for each in tries)
 
 
 def _was_tried(tries: Sequence[Try]) -> bool:

@@ -86,6 +86,11 @@ class Try:
         return self.verdict in (Verdict.FAIL, Verdict.ERROR, Verdict.FIXED)
 
     @property
+    def misbehaved(self) -> bool:
+        """True where what was under test did not do what it should, excused or not, or could not be tried."""
+        return self.verdict in (Verdict.FAIL, Verdict.ERROR, Verdict.KNOWN)
+
+    @property
     def tried(self) -> bool:
         """True where it says something of what was under test."""
         return self.verdict in (Verdict.PASS, Verdict.FAIL, Verdict.KNOWN, Verdict.FIXED)

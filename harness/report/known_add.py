@@ -1,4 +1,4 @@
-"""`harness known`: a new entry for the list of known issues from a bundle, and entries that nothing bears out any more.
+"""`harness known add`: a new entry for the list of known issues, from a bundle.
 
 A new entry is as narrow as can be: the case's own parameters, the release it was seen on, its own sentence with the numbers
 left open. Whoever adds it says why; whoever wants it wider edits the file.
@@ -7,15 +7,13 @@ left open. Whoever adds it says why; whoever wants it wider edits the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from harness.errors import Suspect, UsageError, Verdict
 from harness.report import known, results, sentences
 from harness.report.files import write_text
-from harness.report.history import Try
 from harness.report.model import UNDER_TEST, Case, Scalar
 from harness.report.versions import Versions, of_case
 
@@ -116,32 +114,3 @@ def _string(text: str) -> str:
         return f"'{text}'"
     escaped = "".join(f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else f"\\{c}" if c in '"\\' else c for c in text)
     return f'"{escaped}"'
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How one entry stands: how many failures it excused, when the last, and what speaks for its removal."""
-
-    id: str
-    excused: int
-    last: str
-    doubt: str
-
-
-def standings(issues: known.KnownIssues, tries: Sequence[Try], today: date) -> list[Standing]:
-    """Return how each entry stands by the tries that are known, those in doubt first."""
-    found = [_standing(issue, tries, today) for issue in issues.issues]
-    return sorted(found, key=lambda each: not each.doubt)
-
-
-def _standing(issue: known.Issue, tries: Iterable[Try], today: date) -> Standing:
-    own = [each for each in tries if each.known_issue == issue.id]
-    excused = [each for each in own if each.verdict is Verdict.KNOWN]
-    doubts = []
-    if issue.expires and issue.expires < today:
-        doubts.append(f"expired on {issue.expires}: it excuses nothing any more")
-    if not excused:
-        doubts.append("never seen")
-    elif own[-1].verdict is Verdict.FIXED:
-        doubts.append(f"did not fail in run {own[-1].run} ({own[-1].started})")
-    return Standing(issue.id, len(excused), excused[-1].started if excused else "", "; ".join(doubts))

@@ -61,7 +61,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Flaky:
-    """A case that was good and broken with the same versions under test."""
+    """A case that did well and did not with the same versions under test; `rate` counts what did not, excused or not."""
 
     key: str
     last: Try
@@ -95,18 +95,19 @@ def _broken(own: Sequence[Try], harness: Mapping[int, str]) -> Broken | None:
 
 
 def flaky(tries: Iterable[Try]) -> list[Flaky]:
-    """Return the cases that were good and broken with the same versions, newest versions first looked at; most broken first.
+    """Return the cases that did well and did not with the same versions, those that did worst first.
 
-    Every try counts: one that went well does not hide another.
+    Of several such versions, the newest. Every try counts: one that went well does not hide another. One that a known issue
+    excuses did not do well, and one that it should have covered did.
     """
     found = []
     for key, own in _by_key(tries).items():
         counted = [each for each in own if each.tried or each.broken]
         for versions in dict.fromkeys(each.versions for each in reversed(counted)):
             alike = [each for each in counted if each.versions == versions]
-            rate = _rate(alike)
+            rate = Rate(sum(each.misbehaved for each in alike), len(alike))
             if 0 < rate.broken < rate.of:
-                found.append(Flaky(key, next(each for each in reversed(alike) if each.broken), rate))
+                found.append(Flaky(key, next(each for each in reversed(alike) if each.misbehaved), rate))
                 break
     return sorted(found, key=lambda each: each.rate.broken / each.rate.of, reverse=True)
 

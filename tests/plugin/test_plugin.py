@@ -15,6 +15,7 @@ import pytest
 from harness.deadline import Deadline
 from harness.report import journal, results
 from harness.report.history import History
+from harness.report.model import lost
 from harness.report.trends import flaky
 from tests.plugin.conftest import BODY, Project
 from tests.report.report_samples import PASSED, run_of
@@ -300,6 +301,22 @@ def test_kill_9_of_the_controller_leaves_what_it_heard(project: Project) -> None
         assert store.check() == "ok"
         (past,) = store.runs()
         assert (past.ended, past.planned, past.tries) == (None, 2, 1)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_what_an_earlier_run_left_is_not_taken_for_this_ones(project: Project, workers: tuple[str, ...]) -> None:
+    """Nor does a run of other tests leave any results."""
+    journal.plan(project.path / "out", [lost(PASSED, "x")])
+    folder = project.path / "scenarios"
+    folder.mkdir()
+    (folder / "test_other.py").write_text("def test_other(): pass\ndef test_another(): pass\n")
+    run = project.run(*workers)
+    assert run.ret == OK
+    assert [path.name for path in (project.path / "out").iterdir()] == [journal.PLANNED]
+    run.stdout.no_fnmatch_line("*verdicts:*")
+    project.scenario("plain")
+    assert project.run(*workers, "-k", "plain or other").ret == OK
+    assert project.results()["totals"]["pass"] == sum(project.results()["totals"].values()) == 1
 
 
 # -- repeats

@@ -21,7 +21,10 @@ REFUSED = "✗ fail: timers: fault=refuses through file: *Unknown ramblock*; sus
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
-def test_plain_lines_where_it_is_no_terminal(project: Project, workers: tuple[str, ...]) -> None:
+def test_plain_lines_where_it_is_no_terminal(
+    project: Project, workers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.plugin.progress.AT_LEAST_SECONDS", 0.0)
     project.scenario("fault=refuses", *(f"w{number}" for number in range(11)))
     lines = project.run(*workers).outlines
     end = next(number for number, text in enumerate(lines) if "FAILURES" in text)
@@ -114,4 +117,4 @@ def test_plain_lines_where_lines_cannot_stay(project: Project, more: tuple[str, 
     project.scenario("plain")
     screen = Screen(project, *more, term=term)
     assert screen.close() == 0
-    assert "1 of 1 done" in screen.text and "\x1b[?25l" not in screen.text
+    assert "verdicts: 1 pass" in screen.text and "\x1b[?25l" not in screen.text and "━" not in screen.text

@@ -13,6 +13,7 @@ import pytest
 from harness.errors import Suspect, UsageError, Verdict
 from harness.report import bundle, known, known_add
 from harness.report.history import Try
+from harness.report.known_list import standings
 from harness.report.model import Case
 from harness.report.privacy import Redactor
 from harness.report.versions import Versions
@@ -123,9 +124,12 @@ def test_strange_words_stay_what_they_are(tmp_path: Path) -> None:
 
 # -- entries that nothing bears out
 
+KEY = "scenarios/timers/test_fire.py::test_fires_once[tcg file timer=cnthp instant=armed e2h=0]"
+assert CASE.key == KEY
 
-def tried(verdict: str, run: int = 1) -> Try:
-    return Try(run, f"2026-11-{run:02}T00:00:00Z", "k", "k", Verdict(verdict), None, "lost", 1.0, "", Versions())
+
+def tried(verdict: str, run: int = 1, key: str = KEY, issue: str | None = "lost", qemu: str = "11.1.3") -> Try:
+    return Try(run, f"2026-11-{run:02}T00:00:00Z", key, key, Verdict(verdict), None, issue, 1.0, "", Versions(qemu))
 
 
 def entries(tmp_path: Path, more: str = "") -> known.KnownIssues:
@@ -136,20 +140,27 @@ def entries(tmp_path: Path, more: str = "") -> known.KnownIssues:
 
 
 TODAY = datetime.now(UTC).date()
+UNSEEN = "never seen, though its cases were tried"
 
 
 @pytest.mark.parametrize(
-    ("tries", "doubt"),
+    ("tries", "count", "doubt"),
     [
-        ([], "never seen"),
-        ([tried("known")], ""),
-        ([tried("known"), tried("fixed", 2)], "did not fail in run 2 (2026-11-02T00:00:00Z)"),
-        ([tried("fixed"), tried("known", 2)], ""),
+        ([], 0, ""),
+        ([tried("pass", key=KEY.replace("cnthp", "cntv"), issue=None)], 0, ""),
+        ([tried("pass", issue=None, qemu="10.0.2")], 0, ""),
+        ([tried("pass", issue=None, qemu="my own")], 0, ""),
+        ([tried("skip", issue=None)], 0, ""),
+        ([tried("fixed")], 1, UNSEEN),
+        ([tried("fail", issue=None)], 1, UNSEEN),
+        ([tried("known")], 1, ""),
+        ([tried("known"), tried("fixed", 2)], 2, "did not fail in run 2 (2026-11-02T00:00:00Z)"),
+        ([tried("fixed"), tried("known", 2)], 2, ""),
     ],
 )
-def test_how_an_entry_stands(tmp_path: Path, tries: list[Try], doubt: str) -> None:
-    (found,) = known_add.standings(entries(tmp_path), tries, TODAY)
-    assert found.doubt == doubt
+def test_how_an_entry_stands(tmp_path: Path, tries: list[Try], count: int, doubt: str) -> None:
+    (found,) = standings(entries(tmp_path), tries, TODAY)
+    assert (found.tries, found.doubt) == (count, doubt)
 
 
 def test_an_entry_expires(tmp_path: Path) -> None:
@@ -159,7 +170,7 @@ def test_an_entry_expires(tmp_path: Path) -> None:
     old = entries(tmp_path, f"expires = {yesterday}")
     judged = old.judge(CASE, "11.1.3")
     assert judged.verdict is Verdict.FAIL and judged.message.endswith(f"; known issue lost expired on {yesterday}")
-    (found,) = known_add.standings(old, [tried("known")], TODAY)
+    (found,) = standings(old, [tried("known")], TODAY)
     assert found.doubt == f"expired on {yesterday}: it excuses nothing any more"
 
 

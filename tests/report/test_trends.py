@@ -77,12 +77,25 @@ def test_flaky_is_a_number() -> None:
         [tried(1, "pass"), tried(2, "fail", NEW)],
         [tried(1, "fail"), tried(2, "fail")],
         [tried(1, "pass"), tried(2, "skip")],
-        [tried(1, "pass"), tried(2, "known")],
+        [tried(1, "fail"), tried(2, "known")],
     ],
-    ids=["another kernel", "always broken", "skipped", "known"],
+    ids=["another kernel", "always broken", "skipped", "known by now"],
 )
 def test_what_is_not_flaky(tries: list[Try]) -> None:
     assert flaky(tries) == []
+
+
+def test_a_known_issue_can_be_flaky() -> None:
+    (found,) = flaky([tried(1, "known"), tried(2, "fixed"), tried(3, "known")])
+    assert found.rate == Rate(2, 3)
+
+
+def test_what_became_known_is_neither_mended_nor_broken() -> None:
+    found = compare(
+        [tried(1, "fail", key="a"), tried(1, "pass", key="b")], [tried(2, "known", key="a"), tried(2, "known", key="b")]
+    )
+    assert [each.key for each in found.known] == ["a", "b"]
+    assert not (found.fixes or found.regressions or found.still or found.untried)
 
 
 @pytest.mark.parametrize(
