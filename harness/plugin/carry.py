@@ -10,7 +10,7 @@ from harness.guest.payload import Guest
 from harness.kvm.machine import FeaturesLacking, KvmMachine, RegistersRefused
 from harness.lifecycle.passage import KvmPassage
 from harness.plugin.trial import Trial
-from harness.preflight.facts import parts
+from harness.preflight.facts import HostFacts, parts
 from harness.preflight.forecast import VM, Forecast, forecast
 from harness.preflight.survey import ask
 from harness.qemu.spec import Start
@@ -71,8 +71,8 @@ def _only(foretold: Iterable[str], came: Iterable[str], told: bool) -> tuple[str
     return (_list(ours - theirs) or "no more", _list(theirs - ours) or "no more") if told else ("", "")
 
 
-def forecast_for(trial: Trial) -> Forecast:
-    """Ask both hosts of a case, once a session each, and say what will become of a guest of the case's level."""
+def facts_for(trial: Trial) -> tuple[HostFacts, HostFacts]:
+    """Ask both hosts of a case, once a session each, and return their facts. Raises Unsupported without vCPUs of its level."""
     known, grounds = trial.bench.surveyed, trial.settled()
     for ground in grounds:
         if ground.made_of not in known:
@@ -80,7 +80,12 @@ def forecast_for(trial: Trial) -> Forecast:
     source, destination = (known[ground.made_of] for ground in (grounds[0], grounds[-1]))
     if trial.params["level"] not in source.levels:
         raise Unsupported(f"KVM of the source offers no vCPUs at {trial.params['level']}")
-    return forecast(source, destination, trial.params["level"])
+    return source, destination
+
+
+def forecast_for(trial: Trial) -> Forecast:
+    """Say what will become of a guest of the case's level. Raises as `facts_for`."""
+    return forecast(*facts_for(trial), trial.params["level"])
 
 
 def carry(trial: Trial, guest: Guest) -> Outcome:

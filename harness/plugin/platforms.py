@@ -148,7 +148,8 @@ def sides(option: Option, params: Mapping[str, Any]) -> list[Choice]:
         params.get("lab_qemu"),
         params.get("hypervisor"),
         "" if params.get("sets") == "pauth" else None,
-        option("--hosts"),
+        lab_memory=params.get("memory"),
+        hosts=option("--hosts"),
     )
     said = {
         "lab_modules": _first(option("--dst-lab-modules")),

@@ -308,10 +308,12 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     if case.verdict in (Verdict.PASS, Verdict.SKIP, Verdict.BLOCKED):
         return case
     case = replace(case, bundle=bundle.path_of(case.id))
-    chosen = (f"{name}={item.config.getoption(name)}" for name in _RERUN if item.config.getoption(name))
+    # The list of a replay is empty, and a file of its own.
+    kept = [name for name in _RERUN if not (name == "--known-issues" and _order(item.config))]
+    given = [(name, item.config.getoption(name)) for name in kept]
+    chosen = [f"{name}={each}" for name, value in given for each in (value if isinstance(value, list) else [value]) if each]
     evidence = trial.evidence(case, ("--all", *chosen), _provenance(item.config))
-    params = cast(Params, item.callspec.params["case"])
-    rerun = _records(item.config).of(item.nodeid, item.path, params, error, _order(item.config))
+    rerun = _records(item.config).of(item.nodeid, item.path, trial, error, _order(item.config))
     bundle.write(trial.bench.out, replace(evidence, rerun=rerun))
     return case
 

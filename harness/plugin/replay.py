@@ -9,7 +9,8 @@ from typing import Any
 from harness.errors import HarnessError, UsageError
 from harness.lifecycle import LIFECYCLES
 from harness.plugin.matrix import Matrix, Params
-from harness.plugin.platforms import Option
+from harness.plugin.platforms import UNDER_KVM, Option
+from harness.plugin.trial import Trial
 from harness.plugin.verdicts import finding
 from harness.rerun import inputs
 from harness.rerun.failure import Failure
@@ -24,7 +25,7 @@ def cases(
 ) -> list[tuple[Params, str]]:
     """Return the cases of an order with their ids: one for each run. `there` is the matrix as the platform has it.
 
-    A value that the platform has only one other for becomes that (a CPU under KVM). Raises UsageError where no such case is.
+    Where there is one CPU only, as under KVM, it takes the place of the one that was. Raises UsageError where no such case is.
     """
     given, where = order.plan.params, "--replay"
     if given.keys() != there.factors.keys():
@@ -33,7 +34,7 @@ def cases(
     only = {name: [value] for name, value in given.items()}
     for name, values in there.factors.items():
         if given[name] not in values:
-            if len(values) != 1 or given[name] not in everywhere.factors[name]:
+            if name not in UNDER_KVM or len(values) != 1 or given[name] not in everywhere.factors[name]:
                 raise UsageError(f"there is no {name} {given[name]} on {platform}", where=where)
             only[name] = list(values)
     rows = there.rows(everything=True, only=only)
@@ -58,14 +59,15 @@ class Records:
         self._option = option
         self._inputs: dict[tuple[tuple[str, str], ...], Mapping[str, object]] = {}
 
-    def of(
-        self, node: str, path: Path, params: Mapping[str, Any], error: BaseException | None, order: Order | None
-    ) -> Mapping[str, object]:
-        """Return plan, failure, inputs and sources as data."""
-        options = self._options(params)
+    def of(self, node: str, path: Path, trial: Trial, error: BaseException | None, order: Order | None) -> Mapping[str, object]:
+        """Return plan, failure, inputs, sources and the payload's arguments as data."""
+        params = trial.params
+        options = self._options_of(params)
         test = node.partition("[")[0]
         if order:
-            plan = Plan(test, order.plan.params, options, order.plan.changes, order.plan.dropped)
+            old, changed = order.plan, order.plan.changes.params
+            own = {name: value if name in changed else params[name] for name, value in old.params.items()}
+            plan = Plan(test, own, options, old.changes, old.dropped)
         else:
             plan = Plan(test, {name: value for name, value in params.items() if name not in _VARIED}, options)
         return {
@@ -73,9 +75,10 @@ class Records:
             "failure": Failure(*finding(error)).to_data(),
             "inputs": self._inputs_of(options),
             "sources": inputs.sources(path),
+            "arguments": dict(trial.guests[0].arguments) if trial.guests else {},
         }
 
-    def _options(self, params: Mapping[str, Any]) -> dict[str, str]:
+    def _options_of(self, params: Mapping[str, Any]) -> dict[str, str]:
         """Return the options that a case ran with: a lab's may have been several, and those of its parameters are its own."""
         options = {}
         for name in OPTIONS:

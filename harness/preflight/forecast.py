@@ -55,8 +55,7 @@ class Forecast:
 def forecast(source: HostFacts, destination: HostFacts, level: str) -> Forecast:
     """Say what will become of a guest of a level that runs on the source. There has to be such a level on the source."""
     here = source.levels[level][0]
-    alike = (kind for kind in destination.levels.get(level, ()) if {*kind.features} == {*here.features})
-    there = next(alike, None)
+    there = alike(here, destination, level)
     missing = [name for name in here.features if not destination.offered.get(name)]
     hindered = {name: f"the destination offers no {name} for vCPUs" for name in missing}
     if destination.ipa_bits < IPA_BITS:
@@ -78,6 +77,12 @@ def forecast(source: HostFacts, destination: HostFacts, level: str) -> Forecast:
     if source.counter_hz != destination.counter_hz:
         changed["CNTFRQ_EL0"] = f"CNTFRQ_EL0 {source.counter_hz} -> {destination.counter_hz}: the guest's time has another pace"
     return Forecast(level, {}, refused, changed, tuple(sorted(there.registers.keys() - here.registers.keys() - gone)))
+
+
+def alike(here: LevelFacts, destination: HostFacts, level: str) -> LevelFacts | None:
+    """Return vCPUs of a destination with the features of those of the source, None where it makes none."""
+    kinds = destination.levels.get(level, ())
+    return next((kind for kind in kinds if {*kind.features} == {*here.features}), None)
 
 
 def _gone(here: LevelFacts, there: LevelFacts) -> set[str]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -111,6 +111,11 @@ def _record(evidence: Evidence, path: str, streams: list[dict[str, object]]) -> 
 
 
 def _rerun(evidence: Evidence) -> str:
+    """Return the command that runs the case again, where it is as its scenario has it."""
+    return f"harness repro {path_of(evidence.case.id)}" if _changed(evidence) else _pytest(evidence)
+
+
+def _pytest(evidence: Evidence) -> str:
     return shlex.join(["pytest", evidence.case.id, *evidence.options])
 
 
@@ -125,13 +130,11 @@ def _readme(evidence: Evidence, streams: list[dict[str, object]]) -> str:
         f"Case:       {case.circumstances}",
         f"Compared:   {case.compared.registers} registers, {case.compared.interrupts} interrupts",
         "",
+        *_made_smaller(evidence),
         "To try it again, here or on another computer, with the harness set up:",
         "",
         "    harness repro THIS-DIRECTORY",
-        "",
-        "or, where the harness has the same scenarios and the same kernels and QEMUs are at hand, from its own folder:",
-        "",
-        f"    {_rerun(evidence)}",
+        *_by_pytest(evidence),
     ]
     for side in evidence.sides:
         status = "not known" if side.exit_status is None else side.exit_status
@@ -147,6 +150,27 @@ def _readme(evidence: Evidence, streams: list[dict[str, object]]) -> str:
         lines += [f"    {step}" for step in evidence.steps]
     lines += ["", "Versions:", *(f"    {name}: {value}" for name, value in flatten(evidence.provenance))]
     return "\n".join(lines) + "\n"
+
+
+def _by_pytest(evidence: Evidence) -> list[str]:
+    """Return the lines that say how pytest runs it, which cannot where it is otherwise than its scenario has it."""
+    if _changed(evidence):
+        return []
+    words = "or, where the harness has the same scenarios and the same kernels and QEMUs are at hand, from its own folder:"
+    return ["", words, "", f"    {_pytest(evidence)}"]
+
+
+def _changed(evidence: Evidence) -> bool:
+    plan = evidence.rerun.get("plan")
+    changes = plan.get("changes") if isinstance(plan, Mapping) else None
+    return isinstance(changes, Mapping) and any(changes.values())
+
+
+def _made_smaller(evidence: Evidence) -> list[str]:
+    """Return the lines that say what of the case was taken away."""
+    plan = evidence.rerun.get("plan")
+    dropped = plan.get("dropped") if isinstance(plan, Mapping) else None
+    return ["Made smaller, and still failing:", *(f"    {words}" for words in dropped), ""] if dropped else []
 
 
 def _distinct(case_id: str, names: Iterable[str]) -> None:

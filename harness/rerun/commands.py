@@ -104,6 +104,65 @@ def repro(bundle: Path, runs: int, root: Path, require: int, out: Path | None, *
     sys.exit(NOT_REPRODUCED)
 
 
+@click.command()
+@_in_place_of_the_bundles
+@_require
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where the smaller bundle goes (default: BUNDLE-smaller)."
+)
+def minimise(bundle: Path, runs: int, root: Path, require: int, out: Path | None, **chosen: str | None) -> None:
+    """Take away from the case of BUNDLE what it does not need to fail in the same way, and write a smaller bundle.
+
+    Tried are a simpler lifecycle, no guest hypervisor, one lab for both sides, fewer vCPUs, EL1, less memory, fewer CPU
+    features and devices, fewer arguments of the payload. For what fails now and then: --runs N --require K. Exit status 0
+    where there is a smaller bundle, 1 where nothing can be taken away or the failure is not reproduced, 2 where it cannot be
+    tried.
+
+    \b
+    Examples: harness minimise out/bundles/CASE
+              harness minimise CASE.tar.gz --runs 10 --require 2 --out smaller
+    """
+    from harness.host.local import LocalHost
+    from harness.host.signals import ended_by_signals
+    from harness.rerun import attempt, needs, opened
+    from harness.rerun import minimise as search
+
+    found = opened.read(bundle)
+    target = search.target_of(bundle, out)
+    log: list[str] = []
+
+    def say(line: str) -> None:
+        log.append(line)
+        click.echo(line)
+
+    try:
+        settled = needs.settle(found, _named(chosen), root)
+        for note in settled.notes:
+            click.echo(f"note: {note}", err=True)
+        with ended_by_signals(), LocalHost() as desk:
+            looking = search.Search(
+                lambda plan, where: attempt.run(plan, found.failure, runs, root, where),
+                found.failure,
+                require,
+                desk.directory("minimise"),
+                say,
+            )
+            smallest = looking.smallest(found, settled.plan)
+            if smallest and smallest.dropped != settled.plan.dropped and looking.best:
+                search.keep(looking.best, target, found.failure, log)
+    except needs.Cannot as error:
+        click.echo(f"cannot: {error}")
+        sys.exit(CANNOT)
+    if smallest is None:
+        click.echo("not reproduced")
+    elif smallest.dropped == settled.plan.dropped:
+        click.echo("nothing can be taken away: each thing that was tried is needed, or cannot be done without")
+    else:
+        click.echo(f"{len(smallest.dropped) - len(settled.plan.dropped)} things taken away: {target}")
+        sys.exit(0)
+    sys.exit(NOT_REPRODUCED)
+
+
 class _Undecided(click.Command):
     """A command for `git bisect run`: whatever goes wrong, a mistake in an option too, ends with 125, never with 1 or 2."""
 

@@ -18,7 +18,7 @@ from harness.report.bundle import RECORD, SCHEMA
 from harness.rerun import inputs
 from harness.rerun.failure import Failure
 from harness.rerun.inputs import Input
-from harness.rerun.plan import Plan
+from harness.rerun.plan import Plan, Value
 
 _LIMIT = 64 << 20
 """Bytes of a case.json; one of the longest cases in a lab has less than one MiB."""
@@ -32,7 +32,7 @@ _OLD = "write it anew with this harness, by running the case again"
 
 @dataclass(frozen=True)
 class Opened:
-    """What a bundle says: what to run, how it failed, what it was made of, and what it was called."""
+    """What a bundle says: what to run, how it failed, and what it was made of; `name` is where it was, below the results."""
 
     plan: Plan
     failure: Failure
@@ -41,6 +41,8 @@ class Opened:
     sources: Mapping[str, str]
     harness: str
     name: str
+    # What the payload was told.
+    arguments: Mapping[str, Value]
 
 
 def read(path: Path) -> Opened:
@@ -65,6 +67,7 @@ def read(path: Path) -> Opened:
             {name: str(value) for name, value in data["sources"].items()},
             str(data["provenance"].get("harness", "")),
             str(data["case"]["bundle"]),
+            {str(name): value for name, value in data["arguments"].items() if isinstance(value, int | str)},
         )
     except (KeyError, AttributeError, TypeError) as error:
         raise UsageError(f"its {RECORD} is damaged ({type(error).__name__}: {error})", where=where) from error

@@ -38,6 +38,7 @@ _MACHINE: Mapping[str, Callable[[object], bool]] = {
     "memory_mib": _between(1, 1 << 20),
     "gic_version": _between(2, 4),
     "console": lambda value: value in ("pl011", "virtio"),
+    "options": lambda value: value == "its=off",
 }
 
 
@@ -63,7 +64,10 @@ class Changes:
 
     def of_machine(self, spec: MachineSpec) -> MachineSpec:
         """Return the machine as it is to be."""
-        return replace(spec, **self.machine)  # type: ignore[arg-type]  # checked when it was read
+        fields: dict[str, Any] = dict(self.machine)
+        if options := fields.pop("options", None):
+            fields["options"] = (*spec.options, options)
+        return replace(spec, **fields)
 
 
 def _merged(values: Mapping[str, Any], changed: Mapping[str, Value]) -> dict[str, Any]:

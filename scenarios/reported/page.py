@@ -7,10 +7,12 @@ tests/reported/test_page.py says when it is out of date.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
 
 from harness.errors import UsageError
 from harness.plugin.reported import Kind, Report
@@ -34,6 +36,7 @@ _CLASSES = {
 }
 _KEYS = ("id", "title", "affected", "links", "uncovered")
 _OTHERS = "Others"
+_NEWEST = "1000"  # newer than any QEMU
 _HEAD = """# What people have reported
 
 <!-- Made by `python -m scenarios.reported.page`; what is written here by hand is lost. -->
@@ -64,19 +67,27 @@ class Entry:
 
 @dataclass(frozen=True)
 class Shown:
-    """A report that a test shows, and which known issues say that it is still open."""
+    """A report that a test shows, and the known issues that excuse it: by id, the versions of QEMU."""
 
     report: Report
     test: str
-    open: tuple[str, ...] = ()
+    known: Mapping[str, SpecifierSet] = field(default_factory=dict)
+
+    @property
+    def open(self) -> bool:
+        """Whether it is not fixed in any version yet."""
+        return any(versions.contains(_NEWEST) for versions in self.known.values())
 
     @property
     def how(self) -> str:
         """How it is shown, and where."""
         where = "TCG" if "tcg" in self.report.platforms else "lab"
         where += " and lab" if where == "TCG" and "lab" in self.report.platforms else ""
-        still = f", open ({', '.join(self.open)})" if self.open else ""
-        return f"{self.report.kind}, {where}{still}"
+        known = [
+            f"{'open' if versions.contains(_NEWEST) else 'seen'} on QEMU {versions} ({name})"
+            for name, versions in self.known.items()
+        ]
+        return ", ".join([str(self.report.kind), where, *known])
 
 
 def entries() -> list[Entry]:
@@ -105,9 +116,9 @@ def shown() -> list[Shown]:
         for report in reports:
             if report.name in found:
                 raise UsageError(f"two reports are called {report.name!r}", where=test.__name__)
-            still = tuple(issue.id for issue in issues if report.name in issue.when.get("report", ()))
+            known = {issue.id: issue.versions["qemu"] for issue in issues if report.name in issue.when.get("report", ())}
             file = test.__module__.rpartition(".")[2]
-            found[report.name] = Shown(report, f"{file}.py::{test.__name__}", still)
+            found[report.name] = Shown(report, f"{file}.py::{test.__name__}", known)
     return list(found.values())
 
 
@@ -130,7 +141,7 @@ def page(catalogue: Sequence[Entry], reports: Sequence[Shown]) -> str:
     counts = ", ".join(f"{number} by a {kind}" for kind, number in kinds.items())
     lines = [
         _HEAD,
-        f"Of {len(catalogue)} entries {len(covered)} are shown: {counts}; {still} of them are open in what runs here.",
+        f"Of {len(catalogue)} entries {len(covered)} are shown: {counts}; {still} of them are open in the newest QEMU.",
     ]
     for letter, title in {**_CLASSES, "": _OTHERS}.items():
         own = [

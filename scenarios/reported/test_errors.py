@@ -19,7 +19,7 @@ from scenarios.reported.parts import another, edited, judge, last_say, machine_o
 
 # A destination that takes nothing of a guest on `max`: it lacks registers of it.
 LACKING: dict[str, Any] = {"cpu": "cortex-a57"}
-REFUSAL = "register missing, SCTLR2_EL1, ZCR_EL1, .*the destination did not take the stream"
+REFUSAL = "register missing.*the destination did not take the stream"
 
 
 def begin(source: Machine, destination: Machine, *capabilities: str) -> None:
@@ -193,7 +193,7 @@ def test_a_failed_loadvm_leaves_the_machine_stopped(trial: Trial) -> None:
     source.quit(soon())
     destination = another(trial, Start.PAUSED, **LACKING)
     attach(destination, disk.path)
-    with refusal(r"error while loading state .* 'cpu'"):
+    with refusal(r"^destination-other: register missing"):
         job_of(passage, destination, "snapshot-load")
     assert destination.status() != "running"
     destination.quit(soon())
@@ -219,7 +219,8 @@ def test_a_destination_that_refused_can_be_asked_why(trial: Trial) -> None:
     destination.execute("migrate-incoming", {"uri": uri, "exit-on-error": False})
     migration.send(source, uri)
     destination.wait_event("MIGRATION", soon(), status="failed")
-    assert "device 'cpu'" in destination.execute("query-migrate")["error-desc"]
+    said = destination.execute("query-migrate")["error-desc"]
+    assert "device 'cpu'" in said, f"the destination says only {said!r}"
     source.wait_event("RESUME", soon())
     last_say(trial, guest)
 

@@ -20,7 +20,7 @@ def with_register(name: str) -> Edit:
 PAIRS = {
     row.report.name: row
     for row in (
-        pair("longer-list", "I1", "register missing, ZCR_EL1, ZCR_EL2, ZCR_EL3:", {"cpu": "max"}, {"cpu": "max,sve=off"}),
+        pair("longer-list", "I1", "register missing, .*only the source has .*ZCR_EL1", {"cpu": "max"}, {"cpu": "max,sve=off"}),
         pair(
             "a57-to-a72",
             "I4",
@@ -28,7 +28,13 @@ PAIRS = {
             {"cpu": "cortex-a57"},
             {"cpu": "cortex-a72"},
         ),
-        pair("mixed-fleet", "I13", "register missing, ZCR_EL1, APIAKEYLO_EL1", {"cpu": "neoverse-v1"}, {"cpu": "neoverse-n1"}),
+        pair(
+            "mixed-fleet",
+            "I13",
+            "register missing, .*only the source has .*APIAKEYLO_EL1",
+            {"cpu": "neoverse-v1"},
+            {"cpu": "neoverse-n1"},
+        ),
     )
 }
 
@@ -41,7 +47,7 @@ def test_a_cpu_of_another_kind_is_named(case: Params, trial: Trial) -> None:
 @reported(Report("registers-gone", "I2", Kind.MODEL, "names the registers that it does not have", cpu="neoverse-n1"))
 def test_registers_that_the_destination_lacks_are_refused(trial: Trial) -> None:
     guest = trial.boot("registers", sets="gpr")
-    with refusal("register missing, TCR2_EL1, PIRE0_EL1, PIR_EL1"):
+    with refusal("register missing, TCR2_EL1, PIRE0_EL1, PIR_EL1:"):
         edited(trial, guest, *(with_register(name) for name in ("TCR2_EL1", "PIRE0_EL1", "PIR_EL1")))
     machine_of(guest).cont()
     last_say(trial, guest)

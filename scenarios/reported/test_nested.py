@@ -16,7 +16,7 @@ EL3 = {"options": ("secure=on",)}
 PAIRS = {
     row.report.name: row
     for row in (
-        pair("el2-on-one-side", "N3", "register missing, RVBAR_EL1.*only the destination has .*HCR_EL2", {}, {"el2": True}),
+        pair("el2-on-one-side", "N3", "register missing, .*RVBAR_EL1.*only the destination has .*HCR_EL2", {}, {"el2": True}),
         pair("el3-on-one-side", "N4", "RAM block, virt.secure-ram", EL3, {}),
     )
 }

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 
+from harness.assets import qemu as assets_qemu
+from harness.assets.qemu import QemuBinary
+from harness.errors import MissingError, Unsupported
+from harness.guest.payload import Guest
 from harness.guest.timers import times
+from harness.lifecycle.passage import Passage, Saved
+from harness.lifecycle.snapshot import attach, create, job_of
 from harness.plugin.matrix import Params
 from harness.plugin.reported import Kind, Report, reported
 from harness.plugin.trial import Trial
 from harness.qemu.machine import Machine
-from harness.qemu.spec import Start
+from harness.qemu.spec import MachineSpec, Start
 from harness.state.edit import set_version
-from scenarios.reported.parts import another, edited, judge, last_say, machine_of, pair, refusal, see_refused
+from scenarios.reported.parts import another, edited, judge, last_say, machine_of, pair, refusal, see_refused, soon
 
 RAM0 = {"options": ("memory-backend=ram0",), "arguments": ("-object", "memory-backend-ram,id=ram0,size=32M")}
 
@@ -101,3 +107,64 @@ def test_a_flash_image_of_another_size_is_refused(trial: Trial) -> None:
     with refusal("requires 67108864 bytes, pflash0 block backend provides 4096 bytes"):
         another(trial, Start.PAUSED, arguments=("-drive", f"if=pflash,format=raw,file={image}"))
     last_say(trial, guest)
+
+
+# The name of a subsection of the stream's configuration, its version, and the value: 4 KiB, as every QEMU of today writes it.
+PAGE_BITS = b"configuration/target-page-bits" + bytes([0, 0, 0, 1]) + bytes([0, 0, 0, 12])
+
+
+@reported(Report("smaller-pages", "V7", Kind.MODEL, "refuses a stream whose smallest page is another one, and names both"))
+def test_a_stream_with_pages_of_1_kib_is_refused(trial: Trial) -> None:
+    guest = trial.boot("registers", sets="gpr")
+
+    def with_pages_of_1_kib(data: bytes) -> bytes:
+        assert data.count(PAGE_BITS) == 1
+        return data.replace(PAGE_BITS, PAGE_BITS[:-1] + bytes([10]))
+
+    with refusal("size, TARGET_PAGE_BITS: .*Received TARGET_PAGE_BITS is 10 but local is 12"):
+        edited(trial, guest, with_pages_of_1_kib)
+    machine_of(guest).cont()
+    last_say(trial, guest)
+
+
+# The suite of the QEMU that suspends, `harness setup --qemu trixie` gets it; and the machine that this and newer ones have.
+OLDER, MACHINE = "trixie", "virt-10.0"
+
+
+@reported(
+    Report(
+        "qemu-replaced",
+        "V11",
+        Kind.BUG,
+        "resumes what the QEMU before it has suspended",
+        lifecycle="snapshot",
+        cpu="cortex-a57",
+    )
+)
+def test_a_guest_is_resumed_by_a_newer_qemu(case: Params, trial: Trial) -> None:
+    ground = trial.settled()[0]
+    try:
+        older = assets_qemu.resolve(OLDER)
+    except MissingError as error:
+        raise Unsupported(f"it needs two QEMUs: {error}") from error
+    asked = {"sets": "gpr", "vcpus": case.vcpus}
+    append = " ".join(f"{name}={value}" for name, value in asked.items())
+    spec = MachineSpec(trial.bench.payloads.path("registers"), append, cpu=case.cpu, machine=MACHINE)
+
+    def machine(qemu: QemuBinary, side: str, start: Start) -> Machine:
+        return Machine(spec, qemu, ground.workshop, trial.timeline, side=side, start=start)
+
+    with machine(older, "suspended", Start.RUNNING) as suspended, machine(ground.qemu, "resumed", Start.PAUSED) as resumed:
+        trial.machines += [suspended, resumed]
+        guest = Guest("registers", asked, suspended)
+        guest.reach_now()
+        suspended.stop()
+        passage, disk = Passage(trial.start), Saved(suspended, "disk.qcow2")
+        create(passage, suspended, disk.path)
+        job_of(passage, suspended, "snapshot-save")
+        suspended.quit(soon())
+        attach(resumed, disk.path)
+        job_of(passage, resumed, "snapshot-load")
+        resumed.cont()
+        guest.follow([suspended, resumed])
+        last_say(trial, guest)

@@ -159,6 +159,41 @@ REAL = {
         ),
         ("before CVAL", "late"),
     ),
+    "kvm-first-entry-stage-2": (
+        (
+            "nested: armed in-l2 at EL2 with E2H=0 on host through kvm-restore in the lab neoverse-n2: destination console: the guest "
+            "panicked: @1 panic cpu=0 el=2 esr=0x86000015 elr=0x40203200 far=0x40203200 text=exception in L2, vector 4; suspect guest"
+        ),
+        ("esr=0x86000015", "esr=0x86000007"),
+    ),
+    "kvm-list-6.12-7.3": (
+        (
+            "registers: register-list at EL1 through kvm-migrate in the lab trixie neoverse-n2: only 6.12.117, the source, has "
+            "PIRE0_EL1, PIR_EL1, TCR2_EL1; only 7.3.4, the destination, has KVM_VENDOR_HYP_BMAP_2, PMMIR_EL1; suspect kernel (L0)"
+        ),
+        ("PMMIR_EL1", "PMMIR_EL1, POR_EL1"),
+    ),
+    "kvm-list-7.3-6.12": (
+        (
+            "registers: register-list at EL1 through kvm-migrate in the lab trixie-backports neoverse-n2: only 7.3.4, the source, has "
+            "KVM_VENDOR_HYP_BMAP_2, PMMIR_EL1; only 6.12.117, the destination, has PIRE0_EL1, PIR_EL1, TCR2_EL1; suspect kernel (L0)"
+        ),
+        ("TCR2_EL1", "TCR2_EL1, TCR_EL1"),
+    ),
+    "kvm-list-max-7.3-6.12": (
+        (
+            "registers: register-list at EL1 through kvm-migrate in the lab trixie-backports max,lpa2=off: only 7.3.4, the source, "
+            "has KVM_VENDOR_HYP_BMAP_2, PMMIR_EL1, SCTLR2_EL1; suspect kernel (L0)"
+        ),
+        ("PMMIR_EL1, ", ""),
+    ),
+    "kvm-list-max-6.12-7.3": (
+        (
+            "registers: register-list at EL1 through kvm-migrate in the lab trixie max,lpa2=off: only 7.3.4, the destination, has "
+            "KVM_VENDOR_HYP_BMAP_2, PMMIR_EL1, SCTLR2_EL1; suspect kernel (L0)"
+        ),
+        ("PMMIR_EL1, ", ""),
+    ),
     "kvm-e2h0-without-el2": (
         (
             "registers: e2h0 through kvm-straight in the lab neoverse-n2: KVM_ARM_VCPU_INIT takes HAS_EL2_E2H0 without HAS_EL2; "
@@ -238,7 +273,7 @@ REAL = {
             "timers: cntp_el02 expired-masked tval none at EL2 with E2H=1 on host with 2 vCPUs through poll-registers in the lab "
             "neoverse-n2: CNTP_CTL_EL02.ISTATUS is missing 611.3 ms after CVAL on vCPU 0 (and 1 more); suspect kernel (L0)"
         ),
-        ("CNTP_CTL_EL02.ISTATUS", "CNTP_CTL_EL0.ISTATUS"),
+        ("CNTP_CTL_EL02.ISTATUS", "CNTHP_CTL_EL2.ISTATUS"),
     ),
     "kvm-hacr-el2-trap": (
         (

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from harness.plugin.reported import Kind, Report
 from scenarios.reported import page
 from scenarios.reported.page import Entry, Shown
 
 CATALOGUE = [Entry("T1", "a timer is lost", "QEMU 11", ("https://example.org/1",))]
-REPORTS = [Shown(Report("timer-lost", "T1", Kind.BUG, "fires"), "test_x.py::test_y", ("qemu-timer",))]
+REPORTS = [Shown(Report("timer-lost", "T1", Kind.BUG, "fires"), "test_x.py::test_y", {"qemu-timer": SpecifierSet(">=10")})]
 
 
 def test_the_page_is_what_the_generator_gives() -> None:
@@ -40,4 +41,7 @@ def test_what_does_not_fit_together_is_told(catalogue: list[Entry], reports: lis
 def test_the_page_says_how_and_whether_it_is_open() -> None:
     made = page.page(CATALOGUE, REPORTS)
     assert "Of 1 entries 1 are shown: 1 by a bug, 0 by a guard, 0 by a model; 1 of them are open" in made
-    assert "a timer is lost [1](https://example.org/1) | QEMU 11 | `timer-lost`: bug, TCG, open (qemu-timer) | fires |" in made
+    assert (
+        "a timer is lost [1](https://example.org/1) | QEMU 11 | `timer-lost`: bug, TCG, open on QEMU >=10 (qemu-timer) | fires |"
+        in made
+    )

@@ -22,6 +22,7 @@ RECORD: dict[str, Any] = {
     "failure": LOST.to_data(),
     "inputs": {"qemu": {"what": "QEMU", "version": "11.1.3", "sha256": "abc", "origin": "Debian trixie"}},
     "sources": {"guests": "abc"},
+    "arguments": {"timer": "cntv", "ahead_us": 5, "strange": None},
     "provenance": {"harness": "v1"},
 }
 
@@ -37,6 +38,7 @@ def bundle(folder: Path, **changed: object) -> Path:
 def test_a_directory(tmp_path: Path) -> None:
     found = opened.read(bundle(tmp_path))
     assert (found.plan, found.failure, found.harness, found.name) == (PLAN, LOST, "v1", "bundles/x")
+    assert found.arguments == {"timer": "cntv", "ahead_us": 5}
     assert str(found.inputs["qemu"]) == "QEMU 11.1.3 (SHA-256 abc…, of Debian trixie)"
 
 
@@ -113,10 +115,10 @@ def test_a_schema_that_nobody_knows(tmp_path: Path, schema: object) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["plan", "failure", "inputs", "sources", "provenance", "case"])
+@pytest.mark.parametrize("key", ["plan", "failure", "inputs", "sources", "provenance", "case", "arguments"])
 @pytest.mark.parametrize("value", [None, [], 7, {"x": 1}])
 def test_a_damaged_record_is_one_line(tmp_path: Path, key: str, value: object) -> None:
-    if (key, value) in (("sources", {"x": 1}), ("provenance", {"x": 1})):
+    if (key, value) in (("sources", {"x": 1}), ("provenance", {"x": 1}), ("arguments", {"x": 1})):
         return
     with pytest.raises(UsageError) as caught:
         opened.read(bundle(tmp_path, **{key: value}))
