@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from harness import cli_results
 from harness.assets.debian import SUITES
 from harness.errors import HarnessError
 from harness.rerun.commands import bisect_step, minimise, repro
@@ -421,9 +422,8 @@ def kvm(
     sys.exit(status)
 
 
-main.add_command(repro)
-main.add_command(minimise)
-main.add_command(bisect_step)
+for _command in (repro, minimise, bisect_step, cli_results.report, cli_results.history, cli_results.compare, cli_results.known):
+    main.add_command(_command)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,13 +29,15 @@ from harness.kvm.sample import Samples
 from harness.lifecycle import LIFECYCLES
 from harness.plugin import platforms, replay
 from harness.plugin.matrix import Matrix, Params
-from harness.plugin.results import Recorder, provenance
+from harness.plugin.progress import Reporter
+from harness.plugin.results import NO_HISTORY, Recorder, provenance
 from harness.plugin.trial import Bench, Trial
-from harness.plugin.verdicts import conclude
+from harness.plugin.verdicts import check_repeats, conclude
 from harness.qemu.hub import Hub
-from harness.report import bundle
+from harness.report import bundle, journal, repeats
+from harness.report.history import History
 from harness.report.known import KnownIssues, load
-from harness.report.model import Case, Compared
+from harness.report.model import Case, Compared, lost
 from harness.report.results import case_to_data
 from harness.rerun.plan import Order
 
@@ -70,9 +72,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for option, (metavar, what) in platforms.DST_LAB_OPTIONS.items():
         group.addoption(option, action="append", metavar=metavar, help=f"Of the destination's lab: {what}")
     group.addoption("--hosts", metavar="FILE", help="The inventory of real hosts (default: hosts.toml, or $HARNESS_HOSTS).")
+    group.addoption("--walk-steps", type=int, default=500, metavar="N", help="How many steps the walks make (default: 500).")
+    group.addoption("--walk-seed", type=int, default=1, metavar="N", help="What chooses the steps of the walks (default: 1).")
     group.addoption("--out", metavar="DIR", help="Where results and bundles go (default: out).")
     # For `harness repro` and its like: the one case that FILE describes (harness/rerun/plan.py), in place of a matrix's.
     group.addoption("--replay", metavar="FILE", help=argparse.SUPPRESS)
+    group.addoption("--history", metavar="FILE", help="The history that the run adds to, or none (default: in the cache).")
+    group.addoption("--repeat", type=int, default=1, metavar="N", help="Try each case N times; each try counts.")
+    group.addoption("--require", type=int, metavar="K", help="With --repeat: how many tries have to go well (default: all).")
     group.addoption("--known-issues", metavar="FILE", help="The list of known issues (default: scenarios/known_issues.toml).")
 
 
@@ -83,7 +90,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if _is_worker(config) or config.getoption("--replay"):
         die_with_parent()
     if not _is_worker(config):
-        config.stash[_RECORDER] = Recorder(_out(config))
+        reporter = Reporter(config)
+        config.pluginmanager.register(reporter, "harness-progress")  # of two hooks, that of the later plugin comes first
+        config.stash[_RECORDER] = Recorder(config, _out(config), reporter)
         config.pluginmanager.register(config.stash[_RECORDER], "harness-recorder")
         _check_options(config)
 
@@ -103,6 +112,9 @@ def _check_options(config: pytest.Config) -> None:
     """Refuse a mistake at once and in one line: a worker of pytest-xdist could only crash of it."""
     try:
         platforms.check(config.getoption)
+        check_repeats(config.getoption("--repeat"), config.getoption("--require"))
+        if (place := config.getoption("--history")) not in (None, NO_HISTORY):
+            History(Path(place)).close()
         _check_room(config)
         if config.getoption("--known-issues"):
             _known_issues(config)
@@ -160,7 +172,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", [pytest.param(Params({}), id="elsewhere")])  # to be deselected
         return
     cases = [Params({**variant, **row}) for variant in platforms.variants(config.getoption) for row in rows]
-    metafunc.parametrize("case", [pytest.param(case, id=f"{platform}-{case.id}") for case in cases])
+    metafunc.parametrize(
+        "case", [pytest.param(case, id=name) for case in cases for name in _ids(f"{platform}-{case.id}", config)]
+    )
+
+
+def _ids(name: str, config: pytest.Config) -> list[str]:
+    """Return the ids of all tries of a case."""
+    count = config.getoption("--repeat")
+    return [name] if count == 1 else [repeats.marked(name, number) for number in range(1, count + 1)]
 
 
 def _replay(metafunc: pytest.Metafunc, matrix: Matrix, order: Order) -> None:
@@ -196,7 +216,8 @@ def _is_for(matrix: Matrix, config: pytest.Config) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out scenarios that are for other platforms, or have none of the lifecycles that the user named."""
-    elsewhere = [item for item in items if isinstance(item, pytest.Function) and _is_elsewhere(item)]
+    chosen = config.getoption("--lifecycle") or ()
+    elsewhere = [item for item in items if isinstance(item, pytest.Function) and _is_elsewhere(item, chosen)]
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in elsewhere]
@@ -204,8 +225,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError("no case is left; nothing would be proven")
 
 
-def _is_elsewhere(item: pytest.Function) -> bool:
-    return item.get_closest_marker("matrix") is not None and not item.callspec.params["case"]
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave word of what is to be run, once: the first worker does, for a controller of pytest-xdist collects nothing."""
+    config = session.config
+    if config.getoption("collectonly") or (_is_worker(config) and config.workerinput["workerid"] != "gw0"):  # type: ignore[attr-defined]
+        return
+    items = [item for item in session.items if isinstance(item, pytest.Function) and item.get_closest_marker("matrix")]
+    if items:
+        journal.plan(_out(config), [_planned(item) for item in items])
+        if not _is_worker(config):
+            config.stash[_RECORDER].collected = True
+
+
+def _planned(item: pytest.Function) -> Case:
+    params = cast(Params, item.callspec.params["case"])
+    platform = item.config.getoption("--platform")
+    case = conclude(item.nodeid, item.path.parent.name, platform, params, None, seconds=0.0, compared=Compared())
+    return lost(case, journal.KILLED)
+
+
+def _is_elsewhere(item: pytest.Function, lifecycles: Collection[str]) -> bool:
+    case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+    if item.get_closest_marker("matrix") is not None:
+        return not case
+    # What has its own cases (walks) has nothing to do with lifecycles that the user named.
+    return bool(lifecycles) and isinstance(case, Params) and case.get("lifecycle") not in lifecycles
 
 
 @pytest.fixture(scope="session")
@@ -281,6 +326,9 @@ def pytest_runtest_makereport(
         case = _judged(item, call)
         # As text: execnet carries plain types only.
         report.harness_case = json.dumps(case_to_data(case))  # type: ignore[attr-defined]
+        if (trial := item.stash.get(_TRIAL, None)) is not None:
+            report.harness_versions = trial.versions  # type: ignore[attr-defined]
+            report.harness_latencies = trial.latencies_us()  # type: ignore[attr-defined]
         _show(item, report, case, call)
     return report
 
