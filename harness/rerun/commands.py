@@ -147,7 +147,7 @@ def minimise(bundle: Path, runs: int, root: Path, require: int, out: Path | None
                 desk.directory("minimise"),
                 say,
             )
-            smallest = looking.smallest(found, settled.plan)
+            smallest = looking.smallest(settled.plan)
             if smallest and smallest.dropped != settled.plan.dropped and looking.best:
                 search.keep(looking.best, target, found.failure, log)
     except needs.Cannot as error:
