@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -70,6 +70,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for option, (metavar, what) in platforms.DST_LAB_OPTIONS.items():
         group.addoption(option, action="append", metavar=metavar, help=f"Of the destination's lab: {what}")
     group.addoption("--hosts", metavar="FILE", help="The inventory of real hosts (default: hosts.toml, or $HARNESS_HOSTS).")
+    group.addoption("--walk-steps", type=int, default=500, metavar="N", help="How many steps the walks make (default: 500).")
+    group.addoption("--walk-seed", type=int, default=1, metavar="N", help="What chooses the steps of the walks (default: 1).")
     group.addoption("--out", metavar="DIR", help="Where results and bundles go (default: out).")
     # For `harness repro` and its like: the one case that FILE describes (harness/rerun/plan.py), in place of a matrix's.
     group.addoption("--replay", metavar="FILE", help=argparse.SUPPRESS)
@@ -196,7 +198,8 @@ def _is_for(matrix: Matrix, config: pytest.Config) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out scenarios that are for other platforms, or have none of the lifecycles that the user named."""
-    elsewhere = [item for item in items if isinstance(item, pytest.Function) and _is_elsewhere(item)]
+    chosen = config.getoption("--lifecycle") or ()
+    elsewhere = [item for item in items if isinstance(item, pytest.Function) and _is_elsewhere(item, chosen)]
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in elsewhere]
@@ -204,8 +207,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError("no case is left; nothing would be proven")
 
 
-def _is_elsewhere(item: pytest.Function) -> bool:
-    return item.get_closest_marker("matrix") is not None and not item.callspec.params["case"]
+def _is_elsewhere(item: pytest.Function, lifecycles: Collection[str]) -> bool:
+    case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+    if item.get_closest_marker("matrix") is not None:
+        return not case
+    # What has its own cases (walks) has nothing to do with lifecycles that the user named.
+    return bool(lifecycles) and isinstance(case, Params) and case.get("lifecycle") not in lifecycles
 
 
 @pytest.fixture(scope="session")
