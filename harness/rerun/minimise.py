@@ -103,6 +103,21 @@ class Search:
         return True
 
 
+def shrink(search: Search, plan: Plan, target: Path, log: list[str]) -> int | None:
+    """Search, and put the smallest bundle at `target`; return how many things are gone, None where nothing is reproduced.
+
+    What there is by then is kept also where the search is interrupted. Raises Cannot, HarnessBug, OSError.
+    """
+    gone = 0
+    try:
+        smallest = search.smallest(plan)
+    finally:
+        if search.best and search.found and (gone := len(search.found.plan.dropped) - len(plan.dropped)):
+            keep(search.best, target, search.wanted, log)
+            search.say(f"{gone} thing{'s' * (gone > 1)} taken away: {target}")
+    return None if smallest is None else gone
+
+
 def target_of(bundle: Path, out: Path | None) -> Path:
     """Return where the smaller bundle goes: `out`, or beside the bundle. Raises UsageError for what is there and no bundle."""
     name = bundle.absolute().name

@@ -155,6 +155,27 @@ def test_what_cannot_be_run_says_so(tmp_path: Path) -> None:
         Lab(tmp_path, lambda _: None).search.smallest(PLAN)
 
 
+def test_what_there_is_is_kept_when_one_has_had_enough(tmp_path: Path) -> None:
+    def fails(plan: Plan) -> Failure:
+        if "memory_mib" in now(plan):
+            raise SystemExit(130)
+        return LOST
+
+    lab = Lab(tmp_path, fails)
+    with pytest.raises(SystemExit):
+        minimise.shrink(lab.search, PLAN, tmp_path / "small", lab.said)
+    said = opened.read(tmp_path / "small")
+    assert said.failure.same_as(LOST) and said.plan.params["lifecycle"] == "straight"
+    assert lab.said[-1] == f"{len(said.plan.dropped)} things taken away: {tmp_path / 'small'}"
+
+
+@pytest.mark.parametrize(("ended", "gone"), [(PASSED, None), (OTHER, None), (LOST, 11)])
+def test_a_bundle_is_left_only_where_there_is_a_smaller_one(tmp_path: Path, ended: Failure, gone: int | None) -> None:
+    lab = Lab(tmp_path, lambda _: ended)
+    assert minimise.shrink(lab.search, PLAN, tmp_path / "small", lab.said) == gone
+    assert (tmp_path / "small").exists() is bool(gone)
+
+
 def test_no_plan_is_tried_twice(tmp_path: Path) -> None:
     lab = Lab(tmp_path, lambda plan: LOST if now(plan)["kib"] >= 200 and now(plan)["level"] == "vhe" else PASSED)
     lab.search.smallest(PLAN)
