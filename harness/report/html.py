@@ -17,6 +17,7 @@ from harness.report import measured, results
 from harness.report.exhibit import read_exhibit
 from harness.report.files import write_text
 from harness.report.measured import Latencies
+from harness.report.mismatches import mismatches
 from harness.report.model import BROKEN, Case, Run, flatten
 from harness.report.past import Past
 from harness.report.plots import spread_plot
@@ -80,6 +81,7 @@ def render(
             rerun=rerun,
             kinds=kinds(case for case in broken if not case.missing),
             missing=[case for case in broken if case.missing],
+            mismatches=mismatches(run),
             known=known,
             untried={verdict: reasons(run.having(verdict)) for verdict in (Verdict.SKIP, Verdict.BLOCKED)},
             articles=articles,
