@@ -39,11 +39,11 @@ def measure(times: int) -> dict[str, float]:
             path = machine.place / "state"
             for _ in range(times):
                 saved = machine.execute("save", path=str(path))
-                saves.append(saved["ms"])
+                saves.append(saved["figures"]["ms"])
             registers = len(saved["look"]["vcpus"][0]["registers"])
             with KvmMachine(spec, qemu, shop, timeline, side="destination", start=Start.INCOMING) as other:
                 for _ in range(times):
-                    took = other.execute("restore", path=str(path), el2=True, e2h0=False)
+                    took = other.execute("restore", path=str(path), el2=True, e2h0=False)["figures"]
                     restores.append(took["ms"])
                     writing.append(took["registers_ms"])
     return {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from harness import cli_results
 from harness.assets.debian import SUITES
 from harness.errors import HarnessError
+from harness.rerun.commands import bisect_step, minimise, repro
 
 USER_ERROR = 2
 # What `setup --prune` leaves of the templates of labs: those used of late, a few of them.
@@ -258,11 +260,14 @@ def show(file: Path, pattern: str, *, as_json: bool, kernel_tree: Path | None) -
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="As data: every difference, with the rule that judges it.")
+@click.option("--side", type=click.Choice(["before", "after"]), help="Of a bundle, only what was seen on this side.")
 @_kernel_tree
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
 @click.argument("second", metavar="[B]", required=False, type=click.Path(path_type=Path))
-def diff(first: Path, second: Path | None, *, as_json: bool, kernel_tree: Path | None) -> None:
-    """Say how B differs from A: two streams, two saved states, two bundles; one bundle alone: its two sides.
+def diff(first: Path, second: Path | None, *, as_json: bool, side: str | None, kernel_tree: Path | None) -> None:
+    """Say how B differs from A: each a stream, a saved state, a saved machine or a bundle; one bundle alone: its two sides.
+
+    Of two views (gdb stub, stream, KVM), what both show is compared; of a bundle and a file, its states of the file's view.
 
     What must have survived and did not comes first, then what only one side has, then what a rule allows, and why. Exit status
     0 where everything that must survive did, 1 where something did not, 2 where that cannot be told.
@@ -270,6 +275,7 @@ def diff(first: Path, second: Path | None, *, as_json: bool, kernel_tree: Path |
     \b
     Examples: harness diff source.stream destination.stream
               harness diff out/bundles/CASE
+              harness diff --side after out/bundles/CASE saved.json
     """
     import json
 
@@ -277,7 +283,7 @@ def diff(first: Path, second: Path | None, *, as_json: bool, kernel_tree: Path |
     from harness.state import kernel_tree as trees
 
     with trees.used(kernel_tree):
-        outcomes = look.diff(first, second)
+        outcomes = look.diff(first, second, side or "")
     if as_json:
         click.echo(json.dumps([look.outcome_data(outcome) for outcome in outcomes], indent=1))
     for outcome in () if as_json else outcomes:
@@ -331,6 +337,94 @@ def preflight(
     sys.exit(any(each.fails for each in forecasts))
 
 
+@main.command("new-report")
+@click.option("--title", default="what happens", metavar="TEXT", help="The failure, in one sentence.")
+@click.option(
+    "--affected", default="which versions, as far as it is known", metavar="TEXT", help="Which versions, as far as it is known."
+)
+@click.option("--link", "links", multiple=True, metavar="URL", help="Where it is reported; may repeat.")
+@click.argument("name")
+def new_report(name: str, title: str, affected: str, links: tuple[str, ...]) -> None:
+    """Begin a scenario for a report: NAME is its short name. It runs as it is; docs/reproduce-a-report.md goes on from there.
+
+    \b
+    Example: harness new-report guest-hangs-after-restore --link https://example.org/thread
+    """
+    from harness.report import new
+
+    test = new.write(new.New(name, title, affected, links), new.FOLDER)
+    click.echo(f"{test}\nrun it:    pytest scenarios/reported -k {name}\nits page:  python -m scenarios.reported.page")
+
+
+@main.command()
+@click.option("--host", default="lab", metavar="HOST", help="lab, lab:CPU, lab:CPU@KERNEL, kvm or ssh:NAME (default: lab).")
+@click.option("--to", metavar="HOST", help="Carry it there (lifecycle kvm-migrate).")
+@click.option("--level", type=click.Choice(["el1", "vhe", "nvhe"]), default="el1", help="At which the guest is entered.")
+@click.option("--vcpus", type=click.IntRange(1, 15), metavar="N", help="As vcpus=N.")
+@click.option("--lifecycle", metavar="NAME", help="What happens to it at its `now` (default: kvm-restore).")
+@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Save it at its `now` to this file, and end it.")
+@click.option("--restore", "saved", type=click.Path(path_type=Path, dir_okay=False), help="Go on with what --save saved.")
+@click.option("--hosts", metavar="FILE", help="The inventory of real hosts.")
+@click.argument("guest", required=False)
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
+def kvm(
+    guest: str | None,
+    arguments: tuple[str, ...],
+    *,
+    host: str,
+    to: str | None,
+    vcpus: int | None,
+    saved: Path | None,
+    hosts: str | None,
+    **rest: Any,
+) -> None:
+    """Run a payload of guests/ through /dev/kvm with no VMM of the user's between: save, restore, compare, go on.
+
+    Nested guests too, which QEMU does not save. Its lines come out, and what is done to it. Every register that KVM refuses is
+    named, with what it has, what it should have, and whether the kernel says that it cannot be written. Exit status 0 where the
+    guest goes on as it was and its own checks hold, 1 where not, 2 where it cannot be done as you said.
+
+    \b
+    Examples: harness kvm nested --level vhe
+              harness kvm timers timer=cntp --to lab:neoverse-v1
+              harness kvm registers --host ssh:old --save state
+              harness kvm --restore state --host ssh:new
+    """
+    from contextlib import ExitStack
+
+    from harness.assets import guests
+    from harness.assets.progress import PlainProgress
+    from harness.guest.session import arguments_of
+    from harness.host.local import LocalHost
+    from harness.host.signals import ended_by_signals
+    from harness.lab import ground
+    from harness.lifecycle import session
+    from harness.preflight.survey import choice_of
+    from harness.qemu.gdb import TargetCache
+    from harness.qemu.hub import Hub
+    from harness.qemu.machine import Workshop
+
+    if saved is None:
+        if guest is None:
+            raise click.UsageError("name a payload, or a saved machine with --restore")
+        order = session.order(guests.path(guest), arguments_of(arguments, vcpus), to=to, **rest)
+    elif guest or to or rest["save"] or rest["lifecycle"]:
+        raise click.UsageError("--restore goes with --host alone: the file has all else")
+    else:
+        session.config_of(saved)
+    choices = [choice_of(word, hosts) for word in (host, to) if word]
+    for choice in choices:
+        choice.check()
+    with ended_by_signals(), LocalHost() as desk, Hub() as hub, ExitStack() as opening:
+        shop = Workshop(desk, desk, hub, TargetCache())
+        grounds = [ground.make(choice, opening, shop, PlainProgress(to_stderr=True)) for choice in choices]
+        status = session.restore(saved, grounds[0]) if saved else session.run(order, grounds)
+    sys.exit(status)
+
+
+main.add_command(repro)
+main.add_command(minimise)
+main.add_command(bisect_step)
 for _command in (cli_results.report, cli_results.history, cli_results.compare, cli_results.known):
     main.add_command(_command)
 

@@ -11,7 +11,7 @@ enum {
 	GITS_CTLR = 0x0, GITS_TYPER = 0x8, GITS_CBASER = 0x80, GITS_CWRITER = 0x88, GITS_CREADR = 0x90, GITS_BASER = 0x100,
 	GICR_CTLR = 0x0, GICR_TYPER = 0x8, GICR_PROPBASER = 0x70, GICR_PENDBASER = 0x78,
 };
-enum command { MOVI = 0x1, INT = 0x3, CLEAR = 0x4, SYNC = 0x5, MAPD = 0x8, MAPC = 0x9, MAPTI = 0xa, INV = 0xc };
+enum command { MOVI = 0x1, INT = 0x3, CLEAR = 0x4, SYNC = 0x5, MAPD = 0x8, MAPC = 0x9, MAPTI = 0xa, INV = 0xc, DISCARD = 0xf };
 
 #define VALID			(1UL << 63)
 #define CTLR_ENABLE_LPIS	1u
@@ -128,6 +128,8 @@ void its_map_event(uint32_t device, uint32_t event, unsigned lpi, unsigned cpu)
 	command(MAPTI, device, (uint64_t)lpi << 32 | event, cpu);
 }
 
+void its_unmap_device(uint32_t device) { command(MAPD, device, 0, 0); }
+void its_discard(uint32_t device, uint32_t event) { command(DISCARD, device, event, 0); }
 void its_move(uint32_t device, uint32_t event, unsigned cpu) { command(MOVI, device, event, cpu); }
 void its_interrupt(uint32_t device, uint32_t event) { command(INT, device, event, 0); }
 void its_clear(uint32_t device, uint32_t event) { command(CLEAR, device, event, 0); }

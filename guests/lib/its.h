@@ -34,6 +34,8 @@ uint8_t its_property(unsigned lpi);		/* the byte in the table */
 void its_map_collections(void);			/* MAPC of each vCPU's; after its_cpu_init() on all */
 void its_map_device(unsigned index, uint32_t device);	/* MAPD with the translation table `index` */
 void its_map_event(uint32_t device, uint32_t event, unsigned lpi, unsigned cpu);	/* MAPTI */
+void its_unmap_device(uint32_t device);		/* MAPD with V clear: its translation table is free */
+void its_discard(uint32_t device, uint32_t event);					/* DISCARD */
 void its_move(uint32_t device, uint32_t event, unsigned cpu);				/* MOVI */
 void its_interrupt(uint32_t device, uint32_t event);					/* INT */
 void its_clear(uint32_t device, uint32_t event);					/* CLEAR */

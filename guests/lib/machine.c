@@ -53,6 +53,18 @@ static void read_timer(const struct property *p)
 		machine.timer_intid[i] = cell(p->value + 3 * i + 1) + 16;
 }
 
+/* An address and a size of two cells each, any number of times; a CPU's and a memory's are not a device's. */
+static void read_regions(const struct property *p)
+{
+	const char *node = p->path[p->depth];
+
+	if (p->length % 16 || text_starts(node, "memory@"))
+		return;
+	for (unsigned i = 0; (i + 1) * 16 <= p->length && machine.region_count < MAX_REGIONS; i++)
+		machine.regions[machine.region_count++] =
+			(struct region){ node, i, cells(p->value + 4 * i, 2), cells(p->value + 4 * i + 2, 2) };
+}
+
 static void read_property(const struct property *p)
 {
 	if (in_node(p, "chosen") && text_equal(p->name, "bootargs")) {
@@ -104,6 +116,8 @@ static void walk(const uint32_t *at, const char *strings)
 			p.value = at + 2;
 			at = after(p.value, p.length);
 			read_property(&p);
+			if (text_equal(p.name, "reg"))
+				read_regions(&p);
 			break;
 		case FDT_NOP:
 			break;

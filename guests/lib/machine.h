@@ -10,6 +10,15 @@
 /* Order of the arch timer's interrupts in its device tree node (binding arm,arch_timer). */
 enum timer_interrupt { TIMER_SECURE, TIMER_PHYS, TIMER_VIRT, TIMER_HYP_PHYS, TIMER_HYP_VIRT, TIMER_INTERRUPTS };
 
+/* One range of addresses of a device, which is the `index`th of its node's. */
+struct region {
+	const char *node;		/* in the device tree */
+	unsigned index;
+	uint64_t base, size;		/* bytes */
+};
+
+#define MAX_REGIONS 64
+
 struct machine {
 	char bootargs[512];
 	bool psci_smc;			/* the conduit: SMC if true, else HVC */
@@ -18,6 +27,8 @@ struct machine {
 	uint64_t mpidr[MAX_VCPUS];	/* affinity fields */
 	unsigned timer_intid[TIMER_INTERRUPTS];	/* 0: not wired */
 	bool its;			/* there is an ITS */
+	struct region regions[MAX_REGIONS];	/* of devices, as far as there is room */
+	unsigned region_count;
 	const char *fault;		/* what is wrong with the device tree; NULL if nothing */
 };
 

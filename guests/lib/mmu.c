@@ -6,7 +6,8 @@
 #include "machine.h"
 
 #define BLOCK_SHIFT	30
-#define ADDRESS_BITS	36
+#define ADDRESS_BITS	39
+#define HIGH_DEVICES	(1UL << 38)	/* PCIe's configuration space and more of the virt machine, above all RAM */
 #define BLOCKS		(1u << (ADDRESS_BITS - BLOCK_SHIFT))
 
 #define BLOCK		0x1UL
@@ -19,8 +20,8 @@
 
 #define MAIR		(0x04UL | 0xffUL << 8)	/* 0: Device-nGnRE, 1: Normal write-back */
 #define TCR_WALKS	((64 - ADDRESS_BITS) | 1UL << 8 | 1UL << 10 | 3UL << 12)	/* T0SZ, IRGN0, ORGN0, SH0 */
-#define TCR_EL1_LAYOUT	(TCR_WALKS | 1UL << 23 | 1UL << 32)	/* EPD1, IPS: 36 bits */
-#define TCR_EL2_LAYOUT	(TCR_WALKS | 1UL << 23 | 1UL << 31 | 1UL << 16)	/* RES1, PS: 36 bits */
+#define TCR_EL1_LAYOUT	(TCR_WALKS | 1UL << 23 | 2UL << 32)	/* EPD1, IPS: 40 bits */
+#define TCR_EL2_LAYOUT	(TCR_WALKS | 1UL << 23 | 1UL << 31 | 2UL << 16)	/* RES1, PS: 40 bits */
 #define SCTLR_ON	(1UL << 0 | 1UL << 2 | 1UL << 3 | 1UL << 12)	/* M, C, SA, I */
 #define SCTLR_EL1_RES1	0x30d00800UL
 #define SCTLR_EL2_RES1	0x30c50830UL
@@ -54,7 +55,10 @@ void mmu_build(bool e2h)
 	for (uint64_t block = 0; block < BLOCKS; block++) {
 		uint64_t address = block << BLOCK_SHIFT;
 
-		table[block] = address < RAM_BASE ? address | device : address < ram_end ? address | normal : 0;
+		if (address < RAM_BASE || address >= HIGH_DEVICES)
+			table[block] = address | device;
+		else
+			table[block] = address < ram_end ? address | normal : 0;
 	}
 	invalidate_image();
 }

@@ -52,13 +52,13 @@ def resolve(
     """
     listener = progress or NoProgress()
     base = _set_up(parts.BASE, "")
-    kernel_place = _kernel(kernel, modules, listener)
-    qemu_place = _qemu(qemu, listener)
-    facts = parts.facts(kernel_place)
-    archive, digest = _initramfs(base, qemu_place, kernel_place, listener)
+    kernel_asset = kernel_place(kernel, modules, listener)
+    qemu_asset = qemu_place(qemu, listener)
+    facts = parts.facts(kernel_asset)
+    archive, digest = _initramfs(base, qemu_asset, kernel_asset, listener)
     key = hashlib.sha256(f"{facts['content']} {digest}".encode()).hexdigest()[:20]
-    places = (base, kernel_place, qemu_place, archive.parent)
-    return LabAssets(parts.tree(kernel_place) / "Image", archive, str(facts["version"]), _binary(qemu_place), key, places)
+    places = (base, kernel_asset, qemu_asset, archive.parent)
+    return LabAssets(parts.tree(kernel_asset) / "Image", archive, str(facts["version"]), _binary(qemu_asset), key, places)
 
 
 def check(kernel: str | None, modules: Path | None, qemu: str | None) -> None:
@@ -69,8 +69,8 @@ def check(kernel: str | None, modules: Path | None, qemu: str | None) -> None:
         _user_qemu(qemu)
 
 
-def _kernel(choice: str | None, modules: Path | None, progress: Progress) -> Path:
-    """Return the place of the kernel: a suite's, or the user's file taken into the cache."""
+def kernel_place(choice: str | None, modules: Path | None, progress: Progress) -> Path:
+    """Return the place of a kernel: a suite's, or the user's file taken into the cache. Errors as `resolve`."""
     choice = choice or parts.DEFAULT_SUITE
     if choice in SUITES:
         if modules is not None:
@@ -86,8 +86,11 @@ def _kernel(choice: str | None, modules: Path | None, progress: Progress) -> Pat
     return place
 
 
-def _qemu(choice: str | None, progress: Progress) -> Path:
-    """Return the place of the QEMU: a suite's, or the user's program taken into the cache with the libraries it needs."""
+def qemu_place(choice: str | None, progress: Progress) -> Path:
+    """Return the place of a lab's QEMU: a suite's, or the user's program taken into the cache with the libraries it needs.
+
+    Errors as `resolve`.
+    """
     choice = choice or parts.DEFAULT_SUITE
     if choice in SUITES:
         return _set_up(parts.Part("qemu", choice), _option("--lab-qemu", choice))

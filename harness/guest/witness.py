@@ -7,11 +7,11 @@ are those that are seen from outside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestSilent, InstantMissed, NoEvidence, StateDiffers, TimerFailure
+from harness.errors import DeadlineExpired, GuestSilent, InstantMissed, NoEvidence, StateDiffers, Suspect, TimerFailure
 from harness.guest.payload import ANSWER_SECONDS, Guest
 from harness.guest.protocol import Message
 from harness.state import sysregs
@@ -78,6 +78,24 @@ def cross_check(guest: Guest, state: State, rules: Sequence[Rule] = ()) -> int:
             if seen != line.number("value") and not (isinstance(seen, int) and not (seen ^ line.number("value")) & ~beside):
                 raise StateDiffers(f"{name} is {line.number('value'):#x} by the guest and {seen!r} by the {state.view} view")
     return compared
+
+
+def as_written(guest: Guest, written: Mapping[str, int]) -> int:
+    """Say that the guest reads registers as they were written from outside; return how many values that are.
+
+    Raises StateDiffers naming register, vCPU and both values; NoEvidence where the guest told of none of them.
+    """
+    told = 0
+    for line in guest.of_kind("reg"):
+        name, value = line.word("name").upper(), line.number("value")
+        if name in written:
+            told += 1
+            if value != written[name]:
+                said = f"{name} of vCPU {line.number('cpu')} is {value:#x} to the guest, written was {written[name]:#x}"
+                raise StateDiffers(said, suspect=Suspect.KERNEL_L0)
+    if told != len(written) * guest.hello.number("vcpus"):
+        raise NoEvidence(f"the guest told of {told} registers, not {len(written)} of each vCPU", where=guest.name)
+    return told
 
 
 def _held_back(guest: Guest) -> None:

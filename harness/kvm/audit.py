@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import NoEvidence, StateDiffers, Suspect
+from harness.kvm.registers import is_feature
 from harness.kvm.sample import Answer, Sample
 from harness.state import sysregs
 from harness.state.diff import compare
@@ -123,7 +124,7 @@ def masks_are_true(sample: Sample) -> int:
     wrong = [f"{name} is announced as writable and does not exist" for name, mask in masks.items() if mask and name not in held]
     tried = 0
     for name, mask in masks.items():
-        if name in held and _is_feature(name):
+        if name in held and is_feature(name):
             wrong += _fixed(sample, name, held[name], mask)
             wrong += _open(sample, name, held[name], mask)
             tried += 64
@@ -132,13 +133,13 @@ def masks_are_true(sample: Sample) -> int:
     return tried
 
 
-def _is_feature(name: str) -> bool:
-    """Say whether a register of the masks' range is one of features; MPIDR_EL1 is not, but lies there (is_feature_id_reg)."""
-    return re.match(r"ID_|MVFR|CTR_EL0|S3_0_C0_", name) is not None or name in ("MIDR_EL1", "REVIDR_EL1", "AIDR_EL1")
+def tolerated(register: str, field: str) -> bool:
+    """Say whether some kernel takes a value of a field without holding it."""
+    return any((each.register, each.field) == (register, field) for each in TOLERATED)
 
 
 def _tolerated(name: str, part: Field) -> bool:
-    return any((each.register, each.field) == (name, part.name) for each in TOLERATED)
+    return tolerated(name, part.name)
 
 
 def _fixed(sample: Sample, name: str, value: int, mask: int) -> Iterator[str]:
@@ -181,6 +182,37 @@ def _tries(sample: Sample, name: str, value: int, others: Sequence[int]) -> Iter
     """Write other values to a register that has `value`, and this again after each; yield both answers."""
     answers = iter(sample.write([(name, each) for other in others for each in (other, value)]))
     yield from zip(answers, answers, strict=True)
+
+
+# What a payload can do without; others decide on the memory, levels and devices that it is made for.
+_DISPENSABLE = re.compile(r"ID_AA64(ISAR[0-2]|MMFR[12])_EL1")
+
+
+def lowered(sample: Sample) -> dict[str, int]:
+    """Return registers with each writable field at a lower value that it takes: what a guest then has to read.
+
+    Of instructions and of memory management. Raises StateDiffers where the fields are taken one by one and not together,
+    NoEvidence where there is none.
+    """
+    held, masks = sample.registers(), sample.masks()
+    found: dict[str, int] = {}
+    for name in (name for name in held if _DISPENSABLE.fullmatch(name)):
+        value = held[name]
+        for part in _fields(name, masks.get(name, 0)):
+            others = [part.put(lower, held[name]) for lower in range(part.of(held[name]) - 1, -1, -1)]
+            taken = zip(others, _tries(sample, name, held[name], others), strict=True)
+            lower = next((part.of(other) for other, (answer, _) in taken if answer.value == other and not answer.errno), None)
+            if lower is not None:
+                value = part.put(lower, value)
+        if value != held[name]:
+            found[name] = value
+    if not found:
+        raise NoEvidence("no field of an ID register takes a lower value")
+    answers = zip(found.items(), sample.write(found), strict=True)
+    refused = [f"{name} does not take {value:#x}: {_name(answer.errno)}" for (name, value), answer in answers if answer.errno]
+    if refused:
+        raise _broken(refused)
+    return found
 
 
 def never_writable(sample: Sample, register: str, *fields: str) -> int:

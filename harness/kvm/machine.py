@@ -14,7 +14,7 @@ import errno
 import json
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -22,19 +22,22 @@ from typing import IO, Any, ClassVar, Self
 
 from harness.assets.qemu import QemuBinary
 from harness.deadline import Deadline
-from harness.errors import HostFailure, KernelFailure, StateDiffers, Suspect, Unsupported
+from harness.errors import HarnessError, HostFailure, KernelFailure, StateDiffers, Suspect, Unsupported
 from harness.events import Timeline
 from harness.host.protocol import Host, Process
-from harness.kvm.registers import name_of_gic, state_of
+from harness.kvm.account import Account, as_asked
+from harness.kvm.registers import name_of_gic, origin_of, state_of
 from harness.qemu.console import Console
 from harness.qemu.machine import Workshop
 from harness.qemu.spec import MachineSpec, Start
 from harness.state import sysregs
 from harness.state.kvm_ids import name_of
-from harness.state.model import State
+from harness.state.model import Origin, State
 
 # An order is carried out in milliseconds; Python takes a second to start in a lab, and a busy computer makes it ten.
 ORDER_SECONDS = 60.0
+# For words that have been said already.
+ANSWER_SECONDS = 10.0
 _PROGRAM = Path(__file__).with_name("vmm.py")
 _RUN = "import sys; sys.path.insert(0, sys.argv[1]); import %s; %s.main(sys.argv[1:])"
 _SHOWN = 4  # refused registers that a sentence spells out
@@ -42,27 +45,29 @@ _SHOWN = 4  # refused registers that a sentence spells out
 
 @dataclass(frozen=True)
 class Refused:
-    """A register that KVM did not take on a restore, and what it is called."""
+    """A register that KVM did not take on a restore, and what it is called; `kernel`: the one that says beforehand so."""
 
     name: str
     number: str
     had: int | None
     wanted: int
     errno: int
+    kernel: str = ""
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Refused:
-        """Read what `vmm.py` says of one."""
+    def of(cls, data: Mapping[str, Any], origin: Origin) -> Refused:
+        """Read what `vmm.py` says of one, at a host of which `origin` tells."""
         if "gic" in data:
             name = f"{data['gic']}: {name_of_gic(data['gic'], data['register'])}"
             return cls(name, data["register"], None, int(data["wanted"], 16), data["errno"])
         had = data["had"]
         values = [None if text is None else int.from_bytes(bytes.fromhex(text), "little") for text in (had, data["wanted"])]
         name = f"cpu{data['vcpu']}/{name_of(int(data['register'], 16))}"
-        return cls(name, data["register"], values[0], values[1] or 0, data["errno"])
+        fixed = values[0] is not None and origin.fixed(name, values[0] ^ (values[1] or 0))
+        return cls(name, data["register"], values[0], values[1] or 0, data["errno"], origin.release if fixed else "")
 
     def sentence(self) -> str:
-        """Return it in words: `cpu0/ID_AA64MMFR1_EL1.XNX has 0, not 1 (0x603…: EINVAL)`."""
+        """Return it in words: `cpu0/ID_AA64MMFR1_EL1.XNX has 0, not 1 (0x603…: EINVAL; not writable on 7.3.4)`."""
         why = errno.errorcode.get(self.errno, str(self.errno))
         if self.had is None:
             return f"{self.name} cannot be {self.wanted:#x} ({self.number}: {why})"
@@ -72,7 +77,8 @@ class Refused:
             if field.of(self.had) != field.of(self.wanted)
         ]
         beside = f"{self.name} has {self.had:#x}, not {self.wanted:#x}"
-        return f"{', '.join(fields) or beside} ({self.number}: {why})"
+        fixed = f"; not writable on {self.kernel}" if self.kernel else ""
+        return f"{', '.join(fields) or beside} ({self.number}: {why}{fixed})"
 
 
 class RegistersRefused(StateDiffers):
@@ -83,6 +89,16 @@ class RegistersRefused(StateDiffers):
         more = f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
         super().__init__(f"{what}: {words}{more}", where=where, suspect=Suspect.KERNEL_L0)
         self.refused = refused
+
+
+class FeaturesLacking(KernelFailure):
+    """A saved machine has vCPUs with `features` that the host does not offer: nobody's fault but the choice of hosts."""
+
+    default_suspect = Suspect.CONFIGURATION
+
+    def __init__(self, what: str, features: Sequence[str], *, where: str) -> None:
+        super().__init__(what, where=where)
+        self.features = features
 
 
 class KvmMachine:
@@ -120,6 +136,7 @@ class KvmMachine:
         self._unread = b""
         self._silent = False  # its output has ended, and all of it was taken
         self._word: str | None = None
+        self._account: Account | None = None  # as it was when it was last told
         # -I: nothing of the host's own; -S: no site packages, whose search takes half of the start. As a module it is compiled
         # once a host.
         brought = self.host.bring(self.program)
@@ -169,12 +186,15 @@ class KvmMachine:
             memory_mib=spec.memory_mib,
             el2=spec.el2,
             e2h0=spec.e2h0,
+            by_offset=spec.by_offset,
+            written=dict(spec.written),
         )
 
     def execute(self, order: str, /, **arguments: object) -> Any:
         """Give an order and return the answer.
 
-        Raises RegistersRefused, Unsupported, KernelFailure with the program's own words, HostFailure, DeadlineExpired.
+        Raises RegistersRefused, FeaturesLacking, Unsupported, KernelFailure with the program's own words, HostFailure,
+        DeadlineExpired.
         """
         self._orders += 1
         number = self._orders
@@ -195,7 +215,10 @@ class KvmMachine:
         if error.get("damaged"):
             raise HostFailure(error["text"], where=self.host.name)
         if error.get("refused"):
-            raise RegistersRefused(error["text"], [Refused.of(each) for each in error["refused"]], where=self.side)
+            origin = origin_of(error["host"])
+            raise RegistersRefused(error["text"], [Refused.of(each, origin) for each in error["refused"]], where=self.side)
+        if error.get("lacking"):
+            raise FeaturesLacking(f"{order}: {error['text']}", error["lacking"], where=self.side)
         raise KernelFailure(f"{order}: {error['text']}", where=self.side)
 
     def stop(self) -> None:
@@ -213,21 +236,33 @@ class KvmMachine:
     def save(self, path: PurePath) -> State:
         """Write the stopped machine to a file of its host, and return what was written."""
         answer = self.execute("save", path=str(path))
-        look = answer.pop("look")
-        return self._seen("save", look, answer)
+        self._account = Account.of(answer["account"])
+        return self._seen("save", answer["look"], answer["figures"])
 
-    def restore(self, path: PurePath) -> None:
-        """Be the machine that a file of its host describes, with our kind of EL2, still stopped. Raises RegistersRefused."""
-        figures = self.execute("restore", path=str(path), el2=self.spec.el2, e2h0=self.spec.e2h0)
-        self.timeline.add(self.side, "restore", _rounded(figures).removeprefix(", "))
+    def restore(self, path: PurePath, *, first_entry: bool = True) -> None:
+        """Be the machine that a file of its host describes, with our kind of EL2, still stopped; its clock has stood still.
+
+        `first_entry`: as `vmm.Vm.restore`. Raises RegistersRefused, StateDiffers where the counters are not as asked.
+        """
+        kinds = {"el2": self.spec.el2, "e2h0": self.spec.e2h0}
+        came = self.execute("restore", path=str(path), first_entry=first_entry, **kinds)
+        self.timeline.add(self.side, "restore", _rounded(came["figures"]).removeprefix(", "))
+        if came["counters"]:
+            as_asked(came["counters"], where=self.side)
+            self.timeline.add(self.side, "counters", f"the host's less {came['counters']['offset']:#x} ticks")
 
     def rewrite(self) -> int:
         """Read every register of every vCPU and write it back; return how many. Raises RegistersRefused."""
         return int(self.execute("rewrite")["registers"])
 
-    def counters(self) -> list[Mapping[str, Mapping[str, int]]]:
-        """Return, per vCPU, how often it left the guest: to the program (`exits`), and as the kernel counts (`kernel`)."""
-        return list(self.execute("counters"))
+    def account(self) -> Account | None:
+        """Return how often its vCPUs have left the guest: now, or when that was last told; None where it never was."""
+        with suppress(HarnessError):  # it is stuck, or its host is lost, of which others tell
+            if self.process.poll() is None:
+                self._account = Account.of(self.execute("account"))
+            else:  # its last word tells, which may be heard a moment after its end
+                self._hub.until(lambda: self._silent or None, Deadline.after(ANSWER_SECONDS), f"the last word of {self.side}")
+        return self._account
 
     def _seen(self, what: str, look: Mapping[str, Any], figures: Mapping[str, float]) -> State:
         state = state_of(look)
@@ -313,7 +348,8 @@ class KvmMachine:
             case "broken":
                 self._word = message["text"]
             case event:
-                self.timeline.add(self.side, "event", f"{event} {message}")
+                self._account = Account.of(message["account"])
+                self.timeline.add(self.side, "event", f"{event}, {self._account.sentence()}")
 
     def _pass_on(self) -> None:
         """Take what is said to the console to the program."""

@@ -5,12 +5,13 @@ What has no name is shown by its number.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.state import sysregs
 from harness.state.kvm_ids import name_of
-from harness.state.model import State, Value
+from harness.state.model import Origin, State, Value
 
 # Arm IHI 0069, 12.8 to 12.20: offset of the first, name; the rows for interrupts have as many as there are.
 _DISTRIBUTOR: Mapping[int, str] = {0x00: "GICD_CTLR", 0x08: "GICD_IIDR", 0x10: "GICD_STATUSR"}
@@ -33,7 +34,8 @@ def name_of_gic(part: str, register: str) -> str:
         case "distributor":
             return _row("GICD", _DISTRIBUTOR, at)
         case "redistributor":
-            return _row("GICR", _REDISTRIBUTOR, at - 0x10000 if at >= 0x10080 else at)
+            # From 0x10000 on it is the frame of SGIs and PPIs, as the distributor is for SPIs.
+            return _row("GICR", {}, at - 0x10000) if at >= 0x10080 else _REDISTRIBUTOR.get(at) or f"GICR+{at:#x}"
         case "cpu":
             return sysregs.name_of(at >> 14, at >> 11 & 7, at >> 7 & 15, at >> 3 & 15, at & 7)
         case "its":
@@ -54,7 +56,23 @@ def _row(prefix: str, names: Mapping[int, str], at: int) -> str:
 
 def state_of(look: Mapping[str, Any]) -> State:
     """Return the state that `vmm.py` shows of a stopped machine: vCPUs, GIC, its devices, and its memory's digest."""
-    return State("kvm", dict(_all(look)))
+    return State("kvm", dict(_all(look)), origin_of(look.get("host", {})))
+
+
+def origin_of(host: Mapping[str, Any]) -> Origin:
+    """Return what `vmm.host_of` says of a kernel; nothing of one of which nothing is said."""
+    masks = masks_of(host.get("masks", ()))
+    return Origin(host.get("kernel", ""), {name: mask for name, mask in masks.items() if is_feature(name)})
+
+
+def masks_of(words: Sequence[int]) -> dict[str, int]:
+    """Return by name the writable bits that KVM_ARM_GET_REG_WRITABLE_MASKS announces (api.rst), as `vmm.Kvm.masks` has them."""
+    return {sysregs.name_of(3, (0, 1, 3)[n >> 6], 0, n >> 3 & 7, n & 7): mask for n, mask in enumerate(words)}
+
+
+def is_feature(name: str) -> bool:
+    """Say whether a register of the masks' range is one of features; MPIDR_EL1 is not, but lies there (is_feature_id_reg)."""
+    return re.match(r"ID_|MVFR|CTR_EL0|S3_0_C0_", name) is not None or name in ("MIDR_EL1", "REVIDR_EL1", "AIDR_EL1")
 
 
 def _all(look: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
@@ -73,6 +91,8 @@ def _all(look: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
             yield f"{device}/{field}", repr(value).encode("ascii")
     if "memory" in look:
         yield "memory/crc32", look["memory"]
+    if "tags" in look:
+        yield "memory/tags/crc32", look["tags"]
 
 
 def _gic(gic: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.errors import KernelFailure, Unsupported
 from harness.kvm.machine import KvmMachine
-from harness.state import sysregs
+from harness.kvm.registers import masks_of
 from harness.state.kvm_ids import name_of
 from harness.state.sysregs import Field
 
@@ -93,8 +93,12 @@ class Sample:
     def write(self, values: Mapping[str, int] | Iterable[tuple[str, int]], vcpu: int = 0) -> list[Answer]:
         """Write registers that `registers` has named, one after the other."""
         pairs = values.items() if isinstance(values, Mapping) else values
-        writes = [(f"{(number := self._ids[name]):#x}", _bytes(number, value)) for name, value in pairs]
+        writes = [item for name, value in pairs for item in self.encoded({name: value}).items()]
         return [Answer(number, _number(now)) for number, now in self._machine.execute("write", writes=writes, vcpu=vcpu)]
+
+    def encoded(self, values: Mapping[str, int]) -> dict[str, str]:
+        """Return registers that `registers` has named by KVM's id, and values little-endian (`MachineSpec.written`)."""
+        return {f"{(number := self._ids[name]):#x}": _bytes(number, value) for name, value in values.items()}
 
     def takes(self, parts: Mapping[str, Sequence[Field]]) -> dict[str, dict[int, dict[int, Taken]]]:
         """Return which other values parts of registers take: register -> lowest bit -> value -> what comes of it."""
@@ -113,12 +117,15 @@ class Sample:
 
     def masks(self) -> dict[str, int]:
         """Return the writable bits of each feature ID register by name, as the kernel announces them (api.rst, 4.139)."""
-        words: Sequence[int] = self._machine.execute("masks")
-        return {sysregs.name_of(3, (0, 1, 3)[n >> 6], 0, n >> 3 & 7, n & 7): mask for n, mask in enumerate(words)}
+        return masks_of(self._machine.execute("masks"))
 
     def gic(self) -> Any:
         """Return the GIC's registers, as `vmm.Gic.state`."""
         return self._machine.execute("gic")
+
+    def write_gic(self, *writes: tuple[str, int, int]) -> list[Answer]:
+        """Write 32-bit registers of the GIC in turn: `distributor` or `redistributor` (the first), offset, value."""
+        return [Answer(*each) for each in self._machine.execute("gic_write", writes=writes)]
 
     def init_again(self, *features: str, vcpu: int = 0) -> int:
         """Initialise a vCPU once more; return errno."""

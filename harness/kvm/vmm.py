@@ -47,6 +47,7 @@ UART_SPI, VIRTIO_SPI = 1, 16
 INTIDS = 288
 MAINTENANCE_INTID, PMU_INTID = 25, 23
 PAGE = 4096
+GRANULE = 16  # bytes that have one allocation tag
 STOP_SECONDS = 10.0
 
 # Feature bits of struct kvm_vcpu_init, and the capability that offers each.
@@ -56,6 +57,7 @@ FEATURES: Mapping[str, tuple[tuple[int, ...], int]] = {
     "pauth": ((5, 6), 171),
     "el2": ((7,), 240),
     "e2h0": ((8,), 241),
+    "mte": ((), 205),  # of the whole VM: to be turned on before there are vCPUs (api.rst, KVM_CAP_ARM_MTE)
 }
 POWER_OFF, PSCI_0_2 = 0, 2
 IPA_SIZE = 165  # KVM_CAP_ARM_VM_IPA_SIZE; a host without it has 40 bits
@@ -96,9 +98,11 @@ class Kvm:
         self._vcpus: list[int] = []
         self._runs: list[mmap.mmap] = []
         self._devices: list[int] = []
+        self._statistics: list[tuple[int, int, dict[str, int]]] = []
         self._value = ctypes.create_string_buffer(256)
         self._at = ctypes.addressof(self._value)
         self._ram: Any = None
+        self._clock: Callable[[], int] | None = None
 
     def extension(self, capability: int) -> int:
         """Return what KVM_CHECK_EXTENSION says."""
@@ -122,6 +126,7 @@ class Kvm:
         vcpu = fcntl.ioctl(self._vm, 0xAE41, number)
         self._vcpus.append(vcpu)
         self._runs.append(mmap.mmap(vcpu, fcntl.ioctl(self._kvm, 0xAE04, 0)))
+        self._statistics.append(_statistics_of(vcpu))
 
     def init(self, vcpu: int, features: int) -> None:
         """Initialise a vCPU of the host's kind with these features."""
@@ -215,8 +220,13 @@ class Kvm:
         at = 0 if value is None else self._at
         fcntl.ioctl(fd, 0x4018AEE1, struct.pack("<IIQQ", 0, group, attribute, at))
 
+    def host_counter(self) -> int:
+        """Return CNTVCT_EL0 of the host, in ticks; Linux lets user space read it, and where it is a host it has no offset."""
+        self._clock = self._clock or instruction(0xD53BE040)  # mrs x0, cntvct_el0
+        return self._clock()
+
     def set_counter_offset(self, offset: int) -> None:
-        """Fix both counters of the VM at the host's, less an offset in ticks."""
+        """Fix both counters of the VM at the host's, less an offset in ticks; writes to them do nothing from then on."""
         fcntl.ioctl(self._vm, 0x4010AEB5, struct.pack("<QQ", offset, 0))
 
     def spi(self, number: int, *, high: bool) -> None:
@@ -247,30 +257,55 @@ class Kvm:
         self._runs[vcpu][40 : 40 + len(data)] = data
 
     def statistics(self, vcpu: int) -> dict[str, int]:
-        """Return the kernel's own counters of a vCPU that are single numbers (api.rst, KVM_GET_STATS_FD)."""
-        fd = fcntl.ioctl(self._vcpus[vcpu], 0xAECE, 0)
-        try:
-            _, name_size, count, _, descriptors, data = struct.unpack("<IIIIII", os.pread(fd, 24, 0))
-            size = 16 + name_size
-            found = {}
-            for at in range(descriptors, descriptors + count * size, size):
-                entry = os.pread(fd, size, at)
-                words, offset = struct.unpack_from("<HI", entry, 6)
-                if words == 1:
-                    name = entry[16:].split(b"\0")[0].decode("ascii")
-                    found[name] = int.from_bytes(os.pread(fd, 8, data + offset), "little")
-            return found
-        finally:
-            os.close(fd)
+        """Return the kernel's own counters of a vCPU that are single numbers, also while it runs."""
+        fd, at, offsets = self._statistics[vcpu]
+        data = os.pread(fd, max(offsets.values(), default=0) + 8, at)
+        return {name: int.from_bytes(data[offset : offset + 8], "little") for name, offset in offsets.items()}
+
+    def tags(self, at: int, size: int) -> bytes:
+        """Return the allocation tags of the guest's memory from an address on, whole pages of it, a byte for each granule."""
+        found = bytearray(size // GRANULE)
+        self._copy_tags(at, size, found, 1)
+        return bytes(found)
+
+    def set_tags(self, at: int, tags: bytes) -> None:
+        """Write the allocation tags of whole pages of the guest's memory, as `tags` returns them."""
+        self._copy_tags(at, len(tags) * GRANULE, bytearray(tags), 0)
+
+    def _copy_tags(self, at: int, size: int, tags: bytearray, flags: int) -> None:
+        """KVM_ARM_MTE_COPY_TAGS (api.rst): it may do a part of it, and says how many bytes of memory that were."""
+        room = (ctypes.c_char * len(tags)).from_buffer(tags)
+        done = 0
+        while done < size:
+            address = ctypes.addressof(room) + done // GRANULE
+            copy = struct.pack("<QQQQ16x", at + done, size - done, address, flags)
+            done += fcntl.ioctl(self._vm, 0x8030AEB4, bytearray(copy))
 
     def close(self) -> None:
         """Let go of the VM; the guest's memory stays its owner's."""
         for run in self._runs:
             run.close()
-        for fd in (*self._devices, *self._vcpus, self._vm, self._kvm):
+        for fd in (*(fd for fd, _, _ in self._statistics), *self._devices, *self._vcpus, self._vm, self._kvm):
             if fd >= 0:
                 os.close(fd)
         self._ram = None
+
+
+def _statistics_of(vcpu: int) -> tuple[int, int, dict[str, int]]:
+    """Open a vCPU's counters; return them, where their data begins, and where in it each single number is.
+
+    (api.rst, KVM_GET_STATS_FD.) Asking for them waits for a vCPU that runs, reading them does not.
+    """
+    fd = fcntl.ioctl(vcpu, 0xAECE, 0)
+    _, name_size, count, _, descriptors, data = struct.unpack("<IIIIII", os.pread(fd, 24, 0))
+    size = 16 + name_size
+    entries = os.pread(fd, count * size, descriptors)
+    offsets = {}
+    for at in range(0, count * size, size):
+        words, offset = struct.unpack_from("<HI", entries, at + 6)
+        if words == 1:
+            offsets[entries[at + 16 : at + size].split(b"\0")[0].decode("ascii")] = int(offset)
+    return fd, data, offsets
 
 
 def size_of(register: int) -> int:
@@ -629,6 +664,15 @@ class Gic:
             "its": {f"{at:#x}": get(self._its, ITS_REGS, at, 8) for at in (*self.ITS, self.ITS_CTLR)},
         }
 
+    def write(self, part: str, at: int, value: int) -> tuple[int, int]:
+        """Write a 32-bit register of the `distributor` or first `redistributor`; return errno, and what it holds then."""
+        group, number = {"distributor": DIST_REGS, "redistributor": REDIST_REGS}[part], 0
+        try:
+            self._kvm.set_attribute(self._device, group, at, value, 4)
+        except OSError as error:
+            number = error.errno or -1
+        return number, self._kvm.attribute(self._device, group, at, 4)
+
     def _cpu_interface(self, cpu: int) -> Iterator[tuple[int, int]]:
         for register, always in self._cpu_registers.items():
             try:
@@ -748,11 +792,9 @@ def bits_of(features: Sequence[str], *, off: bool) -> int:
     return bits
 
 
-def settle(kvm: Kvm, vcpu: int, features: Sequence[str], vls: bytes | None = None) -> None:
-    """Do what has to be done between a vCPU's creation and the first look; `vls`: the vector lengths that it has."""
+def settle(kvm: Kvm, vcpu: int, features: Sequence[str]) -> None:
+    """Do what has to be done between a vCPU's creation and the first look."""
     if "sve" in features:
-        if vls is not None:
-            kvm.set(vcpu, SVE_VLS, vls)
         kvm.finalize(vcpu, SVE_FINALIZE)
     if "pmu" in features:
         kvm.set_vcpu_attribute(vcpu, 0, 0, PMU_INTID)
@@ -767,6 +809,17 @@ def enter(kvm: Kvm, vcpu: int) -> None:
     except InterruptedError:
         return
     raise Trouble(f"vCPU {vcpu} did not come back from its entry at once")
+
+
+def host_of(kvm: Kvm) -> dict[str, Any]:
+    """Return the release of the kernel, and the writable bits of ID registers that it announces, if it announces any."""
+    try:
+        masks = kvm.masks()
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EINVAL):
+            raise
+        masks = []
+    return {"kernel": os.uname().release, "masks": masks}
 
 
 def value_of(kvm: Kvm, vcpu: int, register: int) -> str | None:
@@ -791,6 +844,7 @@ class Vm:
         # The counters of each vCPU when the machine was stopped: it gets them again when it runs, so its clock stands still.
         # They differ by CNTVOFF_EL2; to set the first one's is to set the VM's.
         self._counters: list[dict[int, bytes]] = []
+        self._ran, self._since = 0.0, 0.0
         self._line = bytearray()
         size = int(config["memory_mib"]) << 20
         self._memory = os.memfd_create("guest")
@@ -804,8 +858,10 @@ class Vm:
     def _create(self) -> None:
         kvm, el2 = self.kvm, "el2" in self.config["features"]
         kvm.create_vm()
-        if (offset := self.config.get("counter_offset")) is not None:
-            kvm.set_counter_offset(offset)
+        if "mte" in self.config["features"]:
+            kvm.enable(FEATURES["mte"][1])
+        if self.config.get("by_offset"):
+            kvm.set_counter_offset(kvm.host_counter())  # both begin at 0; else CNTVCT does, and CNTPCT is the host's
         kvm.map_ram(self.ram)
         for vcpu in self.vcpus:
             kvm.create_vcpu(vcpu.number)
@@ -813,14 +869,18 @@ class Vm:
             kvm.init(vcpu.number, bits_of(self.config["features"], off=vcpu.number > 0))
         self.gic = Gic(kvm, len(self.vcpus), el2=el2)
 
-    def settle(self, vls: bytes | None = None) -> None:
-        """Do what has to be done between the creation and the first look; `vls`: the vector lengths that the guest has."""
+    def settle(self) -> None:
+        """Do what has to be done between the creation and the first look."""
         for vcpu in self.vcpus:
-            settle(self.kvm, vcpu.number, self.config["features"], vls)
+            settle(self.kvm, vcpu.number, self.config["features"])
 
-    def boot(self, program: bytes) -> None:
-        """Put a program and the device tree into memory, and vCPU 0 at its entry."""
+    def boot(self, program: bytes, written: Mapping[str, str]) -> None:
+        """Put a program and the device tree into memory, and vCPU 0 at its entry; `written`: registers of each vCPU."""
         self.settle()
+        refused: list[dict[str, Any]] = []
+        for vcpu in self.vcpus:
+            self._put_registers(vcpu.number, written, refused)
+        self._judge(refused, "written")
         self.gic.place_its()
         entry = load(program, self.ram)
         tree = RAM_BASE + len(self.ram) // 2
@@ -833,8 +893,9 @@ class Vm:
 
     def go(self) -> None:
         """Let all vCPUs run."""
-        for counter in COUNTERS if self._counters else ():
-            self.kvm.set(0, counter, self._counters[0][counter])
+        if self._counters:
+            self._put_counters()
+        self._since = time.monotonic()
         with self._changed:
             for vcpu in self.vcpus:
                 self.kvm.hurry(vcpu.number, on=False)
@@ -844,6 +905,23 @@ class Vm:
         for vcpu in self.vcpus:
             if vcpu.ident is None:
                 vcpu.start()
+
+    def _put_counters(self) -> dict[str, Any]:
+        """Give the VM the counters that it stood at: each by its register, or both by an offset to the host's.
+
+        Return the offset, and what the host's counter was before and after it was set and looked at, and what vCPUs have then.
+        """
+        if not self.config.get("by_offset"):
+            for counter in COUNTERS:
+                self.kvm.set(0, counter, self._counters[0][counter])
+            return {}
+        before = self.kvm.host_counter()
+        offset = (before - int.from_bytes(self._counters[0][COUNTERS[-1]], "little")) % (1 << 64)
+        self.kvm.set_counter_offset(offset)
+        # At vEL2 the virtual one is shown less CNTVOFF_EL2 as well.
+        plain = COUNTERS[-1:] if "el2" in self.config["features"] else COUNTERS
+        held = [{f"{counter:#x}": self.kvm.get(vcpu.number, counter).hex() for counter in plain} for vcpu in self.vcpus]
+        return {"offset": offset, "before": before, "after": self.kvm.host_counter(), "held": held}
 
     def stop(self) -> None:
         """Have all vCPUs out of the guest, and nothing half done. Raises Trouble naming those that do not come."""
@@ -856,6 +934,7 @@ class Vm:
                 missing = ", ".join(str(vcpu.number) for vcpu in self.vcpus if not vcpu.parked)
                 raise Trouble(f"vCPU {missing} did not leave the guest within {STOP_SECONDS:.0f} s of a kick")
         self._counters = [{counter: self.kvm.get(vcpu.number, counter) for counter in COUNTERS} for vcpu in self.vcpus]
+        self._ran += time.monotonic() - self._since
         self._flush_line()
 
     def may_run(self, vcpu: Vcpu) -> bool:
@@ -908,7 +987,7 @@ class Vm:
     def ended(self, event: int) -> None:
         """Power off, or whatever else the guest asked for (KVM_SYSTEM_EVENT_*)."""
         self._flush_line()
-        self._tell({"event": "ended", "type": event})
+        self._tell({"event": "ended", "type": event, "account": self.account()})
         os._exit(0 if event == 1 else 4)
 
     def broken(self, text: str) -> None:
@@ -939,17 +1018,29 @@ class Vm:
             ],
             "gic": self.gic.state(),
             "devices": {"uart": self.uart.state(), "console": self.console.state()},
+            "host": host_of(self.kvm),
         }
 
-    def digest(self) -> int:
-        """Return the CRC-32 of all pages that hold anything but zeros, each with its place."""
+    def tags(self) -> bytes:
+        """Return the allocation tags of all memory in which anything has ever been; none without MTE."""
+        if "mte" not in self.config["features"]:
+            return b""
+        return b"".join(self.kvm.tags(RAM_BASE + start, end - start) for start, end in self.extents())
+
+    def digests(self) -> dict[str, int]:
+        """Return the CRC-32 of all pages that hold anything but zeros, each with its place; and with MTE of their tags."""
         crc, empty = 0, bytes(PAGE)
+        tagged, untagged, tags, first = 0, bytes(PAGE // GRANULE), self.tags(), 0
         for start, end in self.extents():
             for at in range(start, end, PAGE):
-                page = self.ram[at : at + PAGE]
+                page, place = self.ram[at : at + PAGE], at.to_bytes(8, "little")
                 if page != empty:
-                    crc = zlib.crc32(page, zlib.crc32(at.to_bytes(8, "little"), crc))
-        return crc
+                    crc = zlib.crc32(page, zlib.crc32(place, crc))
+                own = tags[first : first + len(untagged)]
+                first += len(untagged)
+                if own and own != untagged:
+                    tagged = zlib.crc32(own, zlib.crc32(place, tagged))
+        return {"memory": crc, **({"tags": tagged} if tags else {})}
 
     def extents(self) -> list[tuple[int, int]]:
         """Return where in memory anything has ever been: first byte, and the one after the last."""
@@ -975,12 +1066,14 @@ class Vm:
             self._put_register(vcpu.number, PSTATE, bytes.fromhex(held[f"{PSTATE:#x}"]), refused)
             self.kvm.set_events(vcpu.number, self.kvm.events(vcpu.number))
             self.kvm.set_mp_state(vcpu.number, self.kvm.mp_state(vcpu.number))
-        _judge(refused, "written back in place")
+        self._judge(refused, "written back in place")
         return {"registers": sum(len(self.kvm.registers(vcpu.number)) for vcpu in self.vcpus)}
 
-    def counters(self) -> list[dict[str, Any]]:
-        """Return, per vCPU, how often it left the guest to us, and the kernel's own counters."""
-        return [{"exits": dict(vcpu.exits), "kernel": self.kvm.statistics(vcpu.number)} for vcpu in self.vcpus]
+    def account(self) -> dict[str, Any]:
+        """Return for how long the machine ran, in s; and of each vCPU how often it came to us, and the kernel's counters."""
+        ran = self._ran + (time.monotonic() - self._since if self._running else 0.0)
+        counted = [{"exits": dict(vcpu.exits), "kernel": self.kvm.statistics(vcpu.number)} for vcpu in self.vcpus]
+        return {"seconds": ran, "vcpus": counted}
 
     def _must_stand(self) -> None:
         if self._running:
@@ -995,53 +1088,73 @@ class Vm:
         for vcpu, stood in zip(held["vcpus"], self._counters, strict=True):
             vcpu["registers"].update({f"{counter:#x}": value.hex() for counter, value in stood.items()})
         seen = time.monotonic()
-        extents = self.extents()
-        header = json.dumps({"config": self.config, **held, "extents": extents}, separators=(",", ":")).encode("ascii")
+        extents, tags = self.extents(), self.tags()
+        tree = {"config": self.config, **held, "extents": extents, "tags": len(tags)}
+        header = json.dumps(tree, separators=(",", ":")).encode("ascii")
         crc, size = zlib.crc32(header), len(header)
         with memoryview(self.ram) as ram:
             for start, end in extents:
                 crc, size = zlib.crc32(ram[start:end], crc), size + end - start
+            crc, size = zlib.crc32(tags, crc), size + len(tags)
             part = f"{path}.part"
             with open(part, "wb") as file:
                 file.write(b"%s %d %d %d %08x\n" % (FORMAT.encode(), VERSION, len(header), size, crc))
                 file.write(header)
                 for start, end in extents:
                     file.write(ram[start:end])
+                file.write(tags)
             os.rename(part, path)
         figures = {"ms": _ms(began), "registers_ms": 1000 * (seen - began), "bytes": size}
-        return {**figures, "look": {**held, "memory": self.digest()}}
+        return {"figures": figures, "account": self.account(), "look": {**held, **self.digests()}}
 
-    def restore(self, saved: Mapping[str, Any], memory: memoryview) -> None:
-        """Be the machine that was saved; fresh from its creation. Raises Trouble listing every register that is refused."""
+    def restore(self, saved: Mapping[str, Any], memory: memoryview, *, first_entry: bool = True) -> dict[str, Any]:
+        """Be the machine that was saved; fresh from its creation. Return what became of the counters, as `_put_counters`.
+
+        `first_entry`: see `_first_entry`. Raises Trouble listing every register that is refused.
+        """
         at = 0
         for start, end in saved["extents"]:
             self.ram[start:end] = memory[at : at + end - start]
             at += end - start
-        vls = saved["vcpus"][0]["registers"].get(f"{SVE_VLS:#x}")
-        self.settle(bytes.fromhex(vls) if vls else None)
+        for start, end in saved["extents"] if saved.get("tags") else ():
+            self.kvm.set_tags(RAM_BASE + start, bytes(memory[at : at + (end - start) // GRANULE]))
+            at += (end - start) // GRANULE
         refused: list[dict[str, Any]] = []
+        for vcpu in self.vcpus:
+            if lengths := saved["vcpus"][vcpu.number]["registers"].get(f"{SVE_VLS:#x}"):
+                self._put_register(vcpu.number, SVE_VLS, bytes.fromhex(lengths), refused)
+        self._judge(refused, "restored")  # without its vector lengths there is no such vCPU
+        self.settle()
+        self._counters = [
+            {counter: bytes.fromhex(vcpu["registers"][f"{counter:#x}"]) for counter in COUNTERS} for vcpu in saved["vcpus"]
+        ]
+        if self.config.get("by_offset"):
+            self._put_counters()  # before timers have their values; writes to the counters' registers do nothing then
         for vcpu in self.vcpus:
             held = saved["vcpus"][vcpu.number]
             self._put_registers(vcpu.number, held["registers"], refused)
             self.kvm.set_events(vcpu.number, bytes.fromhex(held["events"]))
             self.kvm.set_mp_state(vcpu.number, held["mp_state"])
-
-        self._counters = [
-            {counter: bytes.fromhex(vcpu["registers"][f"{counter:#x}"]) for counter in COUNTERS} for vcpu in saved["vcpus"]
-        ]
-
-        def gic_refused(part: str, register: str, value: int, number: int) -> None:
-            refused.append({"gic": part, "register": register, "wanted": f"{value:#x}", "errno": number})
-
-        self.gic.resume(saved["gic"], gic_refused)
+        self._resume_gic(saved["gic"], refused)
         for vcpu in self.vcpus:
-            if "el2" in self.config["features"]:
+            if first_entry and "el2" in self.config["features"]:
                 self._first_entry(vcpu.number)
             pstate = saved["vcpus"][vcpu.number]["registers"][f"{PSTATE:#x}"]
             self._put_register(vcpu.number, PSTATE, bytes.fromhex(pstate), refused)
         self.uart.resume(saved["devices"]["uart"])
         self.console.resume(saved["devices"]["console"])
-        _judge(refused, "restored")
+        self._judge(refused, "restored")
+        return self._put_counters() if self.config.get("by_offset") else {}
+
+    def _resume_gic(self, gic: Mapping[str, Any], refused: list[dict[str, Any]]) -> None:
+        def gic_refused(part: str, register: str, value: int, number: int) -> None:
+            refused.append({"gic": part, "register": register, "wanted": f"{value:#x}", "errno": number})
+
+        self.gic.resume(gic, gic_refused)
+
+    def _judge(self, refused: Sequence[Mapping[str, Any]], what: str) -> None:
+        if refused:
+            raise Trouble(f"{len(refused)} registers could not be {what}", refused=list(refused), host=host_of(self.kvm))
 
     def _first_entry(self, vcpu: int) -> None:
         """Enter a fresh vCPU that is at EL2 yet, and come back at once.
@@ -1094,7 +1207,8 @@ class Sample:
     def __init__(self, kvm: Kvm, kinds: Sequence[Sequence[str]], capabilities: Sequence[int] = ()) -> None:
         self.kvm, self.kinds = kvm, kinds
         kvm.create_vm()
-        for capability in capabilities:
+        mte = [FEATURES["mte"][1]] if any("mte" in features for features in kinds) else []
+        for capability in (*capabilities, *mte):
             if kvm.extension(capability) > 0:
                 kvm.enable(capability)
         for number in range(len(kinds)):
@@ -1116,16 +1230,24 @@ class Sample:
 
 
 def counter_hz() -> int:
-    """Return CNTFRQ_EL0 in Hz. Two instructions from a file: the kernel sees to the caches of what is mapped to be run."""
-    file = os.memfd_create("cntfrq")
-    os.write(file, struct.pack("<II", 0xD53BE000, 0xD65F03C0))  # mrs x0, cntfrq_el0; ret
+    """Return CNTFRQ_EL0 in Hz."""
+    return instruction(0xD53BE000)()  # mrs x0, cntfrq_el0
+
+
+def instruction(word: int) -> Callable[[], int]:
+    """Return a function that executes an instruction with its result in x0.
+
+    It comes from a file: the kernel sees to the caches of what is mapped to be run. Raises Trouble.
+    """
+    file = os.memfd_create("instruction")
+    os.write(file, struct.pack("<II", word, 0xD65F03C0))  # and ret
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     at = libc.mmap(None, ctypes.c_size_t(PAGE), mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_PRIVATE, file, ctypes.c_long(0))
     os.close(file)
     if at in (None, ctypes.c_void_p(-1).value):
-        raise Trouble(f"CNTFRQ_EL0 cannot be read: {os.strerror(ctypes.get_errno())}")
-    return int(ctypes.CFUNCTYPE(ctypes.c_uint64)(at)())
+        raise Trouble(f"no page of code: {os.strerror(ctypes.get_errno())}")
+    return ctypes.CFUNCTYPE(ctypes.c_uint64)(at)
 
 
 def _ms(began: float) -> float:
@@ -1146,11 +1268,6 @@ def _rank(register: int) -> tuple[int, int]:
     if register in COUNTERS:
         return 3, COUNTERS.index(register)
     return (4 if kind == SYSREG and crn == _TIMER_CRN else 2), register
-
-
-def _judge(refused: Sequence[Mapping[str, Any]], what: str) -> None:
-    if refused:
-        raise Trouble(f"{len(refused)} registers could not be {what}", refused=list(refused))
 
 
 def read_file(path: str) -> bytes:
@@ -1234,8 +1351,9 @@ class Server:
     def do_create(self, kernel: str, append: str, vcpus: int, memory_mib: int, **options: Any) -> dict[str, Any]:
         """Make a machine with all vCPU features that the host offers but those left out; it does not run yet.
 
-        Options: `el2`, `e2h0`: whether the guest has them; `without`: features that it has not; `counter_offset`: both counters
-        are the host's less so much, for good (KVM_ARM_SET_COUNTER_OFFSET).
+        Options: `el2`, `e2h0`: whether the guest has them; `without`: features that it has not; `by_offset`: its counters are
+        set by KVM_ARM_SET_COUNTER_OFFSET, here and wherever it is restored, not by their registers; `written`: registers that
+        each vCPU has from the start, by id.
         """
         kvm = self._kvm()
         asked = {feature: bool(options.get(feature)) for feature in ("el2", "e2h0")}
@@ -1247,14 +1365,14 @@ class Server:
             if asked.get(feature, offered and feature not in options.get("without", ())):
                 features.append(feature)
         config: dict[str, Any] = {"features": features, "append": append, "vcpus": vcpus, "memory_mib": memory_mib}
-        config["counter_offset"] = options.get("counter_offset")
-        self._replace(Vm(kvm, config, self.tell)).boot(read_file(kernel))
+        config["by_offset"] = bool(options.get("by_offset"))
+        self._replace(Vm(kvm, config, self.tell)).boot(read_file(kernel), options.get("written", {}))
         return {"features": features}
 
-    def do_restore(self, path: str, **kinds: bool) -> dict[str, Any]:
+    def do_restore(self, path: str, *, first_entry: bool = True, **kinds: bool) -> dict[str, Any]:
         """Make the machine that a file describes, in the state that it describes; it does not run yet.
 
-        `kinds` says of features whether the new machine has them, whatever the old one had.
+        `first_entry`: as `Vm.restore`; `kinds` says of features whether the new machine has them, whatever the old one had.
         """
         began = time.monotonic()
         saved, memory = read_saved(path)
@@ -1262,10 +1380,15 @@ class Server:
         config = saved["config"]
         wanted = {**dict.fromkeys(config["features"], True), **kinds}
         config["features"] = [feature for feature in FEATURES if wanted.get(feature)]
-        vm = self._replace(Vm(self._kvm(), config, self.tell))
+        kvm = self._kvm()
+        if lacking := [feature for feature in config["features"] if kvm.extension(FEATURES[feature][1]) <= 0]:
+            kvm.close()
+            raise Trouble(f"KVM here does not offer {', '.join(lacking)} for vCPUs", lacking=lacking)
+        vm = self._replace(Vm(kvm, config, self.tell))
         made = time.monotonic()
-        vm.restore(saved, memory)
-        return {"ms": _ms(began), "create_ms": 1000 * (made - read), "registers_ms": _ms(made)}
+        counters = vm.restore(saved, memory, first_entry=first_entry)
+        figures = {"ms": _ms(began), "create_ms": 1000 * (made - read), "registers_ms": _ms(made)}
+        return {"figures": figures, "counters": counters}
 
     def do_host(self) -> dict[str, Any]:
         """Return what a guest may notice of this host: features, CNTFRQ in Hz, page size in bytes, bits of its addresses."""
@@ -1348,6 +1471,10 @@ class Server:
         """Return the state of the sample's GIC."""
         return self._asked().gic.state()
 
+    def do_gic_write(self, writes: list[tuple[str, int, int]]) -> list[tuple[int, int]]:
+        """Write registers of the sample's GIC one after the other: part, offset, value; return as `Gic.write` of each."""
+        return [self._asked().gic.write(*each) for each in writes]
+
     def do_init(self, features: list[str], vcpu: int = 0) -> int:
         """Initialise a vCPU of the sample once more, with these features; return the errno."""
         try:
@@ -1371,7 +1498,7 @@ class Server:
     def do_look(self) -> dict[str, Any]:
         """Return all state of the stopped machine."""
         vm = self._machine()
-        return {**vm.look(), "memory": vm.digest()}
+        return {**vm.look(), **vm.digests()}
 
     def do_save(self, path: str) -> dict[str, Any]:
         """Save the stopped machine to a file."""
@@ -1381,9 +1508,9 @@ class Server:
         """Read and write back every register."""
         return self._machine().rewrite()
 
-    def do_counters(self) -> list[dict[str, Any]]:
-        """Return exit counters."""
-        return self._machine().counters()
+    def do_account(self) -> dict[str, Any]:
+        """Return how long the machine ran and how often its vCPUs left the guest."""
+        return self._machine().account()
 
     def do_input(self, text: str) -> None:
         """Send to the guest's console."""

@@ -67,6 +67,8 @@ class LabSpec:
     memory_mib: int = 2048
     # More words for the kernel's command line.
     append: str = NO_PAUTH
+    # Whether its memory has allocation tags, and its KVM with them something to offer (FEAT_MTE2).
+    mte: bool = False
 
     @classmethod
     def of(cls, assets: LabAssets, **choices: Any) -> LabSpec:
@@ -84,6 +86,7 @@ class LabSpec:
             self.vcpus,
             self.memory_mib,
             self.command_line,
+            self.mte,
             qemu.argv,
             qemu.version_text,
             stamps,
@@ -106,6 +109,7 @@ class LabSpec:
             vcpus=self.vcpus,
             memory_mib=self.memory_mib,
             el2=True,
+            mte=self.mte,
             memory_file=memory_file,
             ports=("control", "ssh"),
         )

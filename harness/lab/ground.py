@@ -93,6 +93,8 @@ class Choice:
     hypervisor: str | None = None
     # Words for the lab's kernel in place of the usual (boot.py).
     lab_append: str | None = None
+    # `tagged`: a lab whose memory has allocation tags.
+    lab_memory: str | None = None
     # The inventory of real hosts.
     hosts: str | None = None
 
@@ -164,7 +166,7 @@ def _in_lab(choice: Choice, opening: ExitStack, shop: Workshop, progress: Progre
 
     assets = choice.lab_assets(progress)
     words = {} if choice.lab_append is None else {"append": choice.lab_append}
-    spec = LabSpec.of(assets, cpu=choice.lab_cpu or CPU, **words)
+    spec = LabSpec.of(assets, cpu=choice.lab_cpu or CPU, mte=choice.lab_memory == "tagged", **words)
     opening.enter_context(slots.held(cache.root() / "slots", spec.vcpus, slots.capacity()))
     qemu = assets_qemu.resolve(choice.qemu)
     lab = opening.enter_context(Lab(spec, qemu, shop, Timeline(), progress or NoProgress()))

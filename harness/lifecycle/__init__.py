@@ -35,6 +35,8 @@ class Lifecycle:
     one_host: bool = False
     # The guest begins again at its first instruction.
     restarts: bool = False
+    # The counters of its machines are set by KVM_ARM_SET_COUNTER_OFFSET.
+    by_offset: bool = False
 
     @property
     def needs_kvm(self) -> bool:
@@ -61,6 +63,7 @@ _ALL = (
     Lifecycle("kvm-straight", kvm.straight, KvmPassage, interrupts=False),
     Lifecycle("kvm-rewrite", kvm.rewrite, KvmPassage, runs_on_ms=150),
     Lifecycle("kvm-restore", kvm.restore, KvmPassage, runs_on_ms=200),
+    Lifecycle("kvm-offset", kvm.twice, KvmPassage, runs_on_ms=500, by_offset=True),
     Lifecycle("kvm-twice", kvm.twice, KvmPassage, runs_on_ms=500),
     Lifecycle("kvm-migrate", kvm.migrate, KvmPassage, runs_on_ms=200),
 )

@@ -32,8 +32,14 @@ def restore(passage: KvmPassage, machine: KvmMachine) -> KvmMachine:
 
 
 def twice(passage: KvmPassage, machine: KvmMachine) -> KvmMachine:
-    """Save and restore the guest, let it run, and save and restore the restored one."""
-    return _through_file(passage, _through_file(passage, machine, "first"), "second")
+    """Save and restore the guest, let it run, and save it and restore it into a fresh VM of the same process."""
+    restored = _through_file(passage, machine, "first")
+    restored.stop()
+    saved, before = passage.save(restored, "second")
+    restored.restore(saved.path, first_entry=passage.first_entry)
+    passage.compare(before, passage.look(restored))
+    restored.cont()
+    return restored
 
 
 def migrate(passage: KvmPassage, machine: KvmMachine) -> KvmMachine:
@@ -55,7 +61,7 @@ def _through_file(passage: KvmPassage, machine: KvmMachine, name: str) -> KvmMac
     saved, before = passage.save(machine, name)
     machine.dismiss()
     restored = passage.twin()
-    restored.restore(saved.at(restored))
+    restored.restore(saved.at(restored), first_entry=passage.first_entry)
     passage.compare(before, passage.look(restored))
     restored.cont()
     return restored

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import ClassVar, Generic, TypeVar
 
@@ -105,6 +106,12 @@ class Passage(Way[Machine]):
     under_kvm = UNDER_KVM
     between = BETWEEN
 
+    @property
+    def crossed(self) -> list[tuple[State, State]]:
+        """What the gdb stub and the stream show of one machine at one moment."""
+        looks = [(earlier, later) for earlier, later in pairwise(self.pairs) if later.before.view == "stream"]
+        return [pair for seen, written in looks for pair in ((seen.before, written.before), (seen.after, written.after))]
+
     def save(self, machine: Machine, name: str = "stream", *capabilities: str) -> Saved:
         """Write a stopped machine's state to a file of its host. Raises QemuFailure, Blocked, Unsupported."""
         saved = Saved(machine, name)
@@ -121,7 +128,7 @@ class Passage(Way[Machine]):
         migration.transferred(None, machine, self.deadline)
 
     def compare_stream(self, before: Saved, restored: Machine) -> None:
-        """Save the restored, still stopped machine again and compare the two streams field by field."""
+        """Save the restored, still stopped machine again and compare the two streams field by field; after the looks."""
         if self.compare_streams:
             again = self.save(restored, f"{before.name}-again")
             self.compare(State.from_stream(decode(before.here())), State.from_stream(decode(again.here())))
@@ -133,6 +140,9 @@ class KvmPassage(Way[KvmMachine]):
     machine = KvmMachine
     under_kvm = FROM_KVM
     between = ()
+
+    # Whether a restored vCPU is entered once before it is where it was saved (vmm.Vm.restore).
+    first_entry: bool = True
 
     def save(self, machine: KvmMachine, name: str) -> tuple[Saved, State]:
         """Write a stopped machine's state to a file of its host; return what was written too. Raises KernelFailure."""

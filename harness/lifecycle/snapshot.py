@@ -20,12 +20,12 @@ def snapshot(passage: Passage, machine: Machine) -> Machine:
     image = Saved(machine, "snapshots.qcow2")
     machine.stop()
     before = passage.look(machine)
-    _create(passage, machine, image.path)
-    _snapshot(passage, machine, "snapshot-save")
+    create(passage, machine, image.path)
+    job_of(passage, machine, "snapshot-save")
     machine.quit(passage.deadline)
     restored = passage.twin(Start.PAUSED)
-    _attach(restored, image.at(restored))
-    _snapshot(passage, restored, "snapshot-load")
+    attach(restored, image.at(restored))
+    job_of(passage, restored, "snapshot-load")
     passage.compare(before, passage.look(restored))
     restored.cont()
     return restored
@@ -35,17 +35,17 @@ def snapshot_same(passage: Passage, machine: Machine) -> Machine:
     """Save a snapshot, reset the machine so that nothing of the guest is left, and load the snapshot into it."""
     machine.stop()
     before = passage.look(machine)
-    _create(passage, machine, Saved(machine, "snapshots.qcow2").path)
-    _snapshot(passage, machine, "snapshot-save")
+    create(passage, machine, Saved(machine, "snapshots.qcow2").path)
+    job_of(passage, machine, "snapshot-save")
     machine.execute("system_reset")
     machine.wait_event("RESET", passage.deadline)
-    _snapshot(passage, machine, "snapshot-load")
+    job_of(passage, machine, "snapshot-load")
     passage.compare(before, passage.look(machine))
     machine.cont()
     return machine
 
 
-def _create(passage: Passage, machine: Machine, path: PurePath) -> None:
+def create(passage: Passage, machine: Machine, path: PurePath) -> None:
     """Make the qcow2 image through the running QEMU: qemu-img is a package of its own."""
     _job(passage, machine, "blockdev-create", {"options": {"driver": "file", "filename": str(path), "size": 0}})
     machine.execute("blockdev-add", {"driver": "file", "node-name": "file", "filename": str(path)})
@@ -54,12 +54,14 @@ def _create(passage: Passage, machine: Machine, path: PurePath) -> None:
     machine.execute("blockdev-add", {"driver": "qcow2", "node-name": _NODE, "file": "file"})
 
 
-def _attach(machine: Machine, path: PurePath) -> None:
+def attach(machine: Machine, path: PurePath) -> None:
+    """Give a machine the qcow2 image at `path` of its host. Raises QemuFailure."""
     file = {"driver": "file", "filename": str(path)}
     machine.execute("blockdev-add", {"driver": "qcow2", "node-name": _NODE, "file": file})
 
 
-def _snapshot(passage: Passage, machine: Machine, command: str) -> None:
+def job_of(passage: Passage, machine: Machine, command: str) -> None:
+    """Carry out `snapshot-save` or `snapshot-load` on that image. Raises as `_job`."""
     _job(passage, machine, command, {"tag": _TAG, "vmstate": _NODE, "devices": [_NODE]})
 
 

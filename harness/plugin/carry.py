@@ -7,20 +7,22 @@ from dataclasses import dataclass
 
 from harness.errors import KernelFailure, Unsupported
 from harness.guest.payload import Guest
-from harness.kvm.machine import KvmMachine, RegistersRefused
+from harness.kvm.machine import FeaturesLacking, KvmMachine, RegistersRefused
 from harness.lifecycle.passage import KvmPassage
 from harness.plugin.trial import Trial
-from harness.preflight.facts import parts
-from harness.preflight.forecast import Forecast, forecast
+from harness.preflight.facts import HostFacts, parts
+from harness.preflight.forecast import VM, Forecast, forecast
 from harness.preflight.survey import ask
 from harness.qemu.spec import Start
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a guest: why there was no VM for it, which registers were refused, which have another value now."""
+    """What became of a guest: what kept a VM from being made for it, which registers were refused, which have another value."""
 
-    hindered: str = ""
+    hindered: frozenset[str] = frozenset()
+    # In the kernel's words.
+    why: str = ""
     refused: frozenset[str] = frozenset()
     changed: frozenset[str] = frozenset()
     lacking: frozenset[str] = frozenset()
@@ -32,6 +34,19 @@ class Outcome:
         """Whether the destination did not take it."""
         return bool(self.hindered or self.refused)
 
+    def sentence(self) -> str:
+        """Return it in words, as a forecast's."""
+        if self.hindered:
+            return f"failed: no VM for want of {_list(self.hindered)} ({self.why})"
+        if self.refused:
+            return f"failed: {_list(self.refused)} refused"
+        only = f" (only the destination has {_list(self.lacking)})" if self.lacking else ""
+        return ("succeeded and changed " + _list(self.changed) if self.changed else "succeeded") + only
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
 
 # The counter's frequency is no register of KVM's: a guest finds that its time has another pace, and nothing else tells.
 _NOT_IN_THE_LIST = {"CNTFRQ_EL0"}
@@ -41,23 +56,23 @@ def disagreement(foretold: Forecast, came: Outcome) -> str:
     """Say in words how what came is not what was foretold; an empty text where it is."""
     pairs = (
         ("failed", foretold.fails, came.failed),
-        ("hindered", bool(foretold.hindered), bool(came.hindered)),
-        ("refused", *_only(foretold.refused.keys(), came.refused, not came.hindered)),
+        ("hindered", *_only(foretold.hindered.keys(), came.hindered, foretold.fails and came.failed)),
+        ("refused", *_only(foretold.refused.keys(), came.refused, not came.hindered and not foretold.hindered)),
         ("changed", *_only(foretold.changed.keys() - _NOT_IN_THE_LIST, came.changed, not came.failed)),
         ("only at the destination", *_only(foretold.lacking, came.lacking, not came.failed)),
     )
     words = [f"{what}: {expected} was foretold, {found} came" for what, expected, found in pairs if expected != found]
-    return "; ".join([foretold.sentence(), *words, *([came.hindered] if came.hindered else [])]) if words else ""
+    return "; ".join([foretold.sentence(), *words, *([came.why] if came.why else [])]) if words else ""
 
 
 def _only(foretold: Iterable[str], came: Iterable[str], told: bool) -> tuple[str, str]:
     """Return what stands on one side only, as words; nothing where the outcome does not tell."""
     ours, theirs = set(foretold), set(came)
-    return (", ".join(sorted(ours - theirs)) or "no more", ", ".join(sorted(theirs - ours)) or "no more") if told else ("", "")
+    return (_list(ours - theirs) or "no more", _list(theirs - ours) or "no more") if told else ("", "")
 
 
-def forecast_for(trial: Trial) -> Forecast:
-    """Ask both hosts of a case, once a session each, and say what will become of a guest of the case's level."""
+def facts_for(trial: Trial) -> tuple[HostFacts, HostFacts]:
+    """Ask both hosts of a case, once a session each, and return their facts. Raises Unsupported without vCPUs of its level."""
     known, grounds = trial.bench.surveyed, trial.settled()
     for ground in grounds:
         if ground.made_of not in known:
@@ -65,7 +80,12 @@ def forecast_for(trial: Trial) -> Forecast:
     source, destination = (known[ground.made_of] for ground in (grounds[0], grounds[-1]))
     if trial.params["level"] not in source.levels:
         raise Unsupported(f"KVM of the source offers no vCPUs at {trial.params['level']}")
-    return forecast(source, destination, trial.params["level"])
+    return source, destination
+
+
+def forecast_for(trial: Trial) -> Forecast:
+    """Say what will become of a guest of the case's level. Raises as `facts_for`."""
+    return forecast(*facts_for(trial), trial.params["level"])
 
 
 def carry(trial: Trial, guest: Guest) -> Outcome:
@@ -81,8 +101,10 @@ def carry(trial: Trial, guest: Guest) -> Outcome:
         restored.restore(saved.at(restored))
     except RegistersRefused as error:
         outcome = Outcome(refused=frozenset(_bare(each.name) for each in error.refused), registers=len(before.registers))
-    except (KernelFailure, Unsupported) as error:
-        outcome = Outcome(hindered=error.what)
+    except FeaturesLacking as error:
+        outcome = Outcome(hindered=frozenset(error.features), why=error.what)
+    except KernelFailure as error:
+        outcome = Outcome(hindered=frozenset({VM}), why=error.what)
     else:
         after = passage.look(restored)
         both = before.registers.keys() & after.registers.keys()

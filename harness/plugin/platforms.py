@@ -138,23 +138,25 @@ def _choices(option: Option) -> list[Choice]:
 
 def sides(option: Option, params: Mapping[str, Any]) -> list[Choice]:
     """Return the choices for source and destination; what is not said of the destination is as on the source."""
+    here = option("--qemu")
     source = Choice(
         option("--platform"),
-        option("--qemu"),
+        params.get("qemu") or here,
         params.get("lab_kernel"),
         _first(option("--lab-modules")),
         params.get("lab_cpu"),
         params.get("lab_qemu"),
         params.get("hypervisor"),
         "" if params.get("sets") == "pauth" else None,
-        option("--hosts"),
+        lab_memory=params.get("memory"),
+        hosts=option("--hosts"),
     )
     said = {
-        "qemu": option("--dst-qemu"),
         "lab_modules": _first(option("--dst-lab-modules")),
         **{name: params.get(f"dst_{name}") for name in _VARIED},
     }
-    return [source, replace(source, **{name: value for name, value in said.items() if value})]
+    there = params.get("dst_qemu") or option("--dst-qemu") or here
+    return [source, replace(source, qemu=there, **{name: value for name, value in said.items() if value})]
 
 
 def _first(given: Sequence[str] | None) -> str | None:

@@ -10,6 +10,7 @@ A scenario takes `case` (its parameters), `boot` and `put_through`, and `counts`
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -26,7 +27,7 @@ from harness.guest.payload import Guest
 from harness.host.local import LocalHost, die_with_parent
 from harness.kvm.sample import Samples
 from harness.lifecycle import LIFECYCLES
-from harness.plugin import platforms
+from harness.plugin import platforms, replay
 from harness.plugin.matrix import Matrix, Params
 from harness.plugin.progress import Reporter
 from harness.plugin.results import NO_HISTORY, Recorder, provenance
@@ -38,6 +39,7 @@ from harness.report.history import History
 from harness.report.known import KnownIssues, load
 from harness.report.model import Case, Compared, lost
 from harness.report.results import case_to_data
+from harness.rerun.plan import Order
 
 # What, with the node id and --all (which has every case, however this one was chosen), runs a case again.
 _RERUN = ("--platform", "--qemu", "--dst-qemu", *platforms.LAB_OPTIONS, *platforms.DST_LAB_OPTIONS, "--hosts", "--known-issues")
@@ -45,6 +47,8 @@ _RECORDER = pytest.StashKey[Recorder]()
 _TRIAL = pytest.StashKey[Trial]()
 _KNOWN = pytest.StashKey[KnownIssues]()
 _PROVENANCE = pytest.StashKey[Mapping[str, object]]()
+_ORDER = pytest.StashKey[Order]()
+_RECORDS = pytest.StashKey[replay.Records]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,6 +73,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(option, action="append", metavar=metavar, help=f"Of the destination's lab: {what}")
     group.addoption("--hosts", metavar="FILE", help="The inventory of real hosts (default: hosts.toml, or $HARNESS_HOSTS).")
     group.addoption("--out", metavar="DIR", help="Where results and bundles go (default: out).")
+    # For `harness repro` and its like: the one case that FILE describes (harness/rerun/plan.py), in place of a matrix's.
+    group.addoption("--replay", metavar="FILE", help=argparse.SUPPRESS)
     group.addoption("--history", metavar="FILE", help="The history that the run adds to, or none (default: in the cache).")
     group.addoption("--repeat", type=int, default=1, metavar="N", help="Try each case N times; each try counts.")
     group.addoption("--require", type=int, metavar="K", help="With --repeat: how many tries have to go well (default: all).")
@@ -78,9 +84,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; in a worker, make sure that it does not outlive the controller."""
     config.addinivalue_line("markers", "matrix(matrix): the cases of a scenario, a harness.plugin.matrix.Matrix")
-    if _is_worker(config):
+    config.addinivalue_line("markers", "report(*reports): what has been reported and is shown, harness.plugin.reported.Report")
+    if _is_worker(config) or config.getoption("--replay"):
         die_with_parent()
-    else:
+    if not _is_worker(config):
         reporter = Reporter(config)
         config.pluginmanager.register(reporter, "harness-progress")  # of two hooks, that of the later plugin comes first
         config.stash[_RECORDER] = Recorder(config, _out(config), reporter)
@@ -109,8 +116,18 @@ def _check_options(config: pytest.Config) -> None:
         _check_room(config)
         if config.getoption("--known-issues"):
             _known_issues(config)
+        _order(config)
     except (UsageError, MissingError) as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _order(config: pytest.Config) -> Order | None:
+    """Return what --replay orders, read once a process. Raises UsageError."""
+    if not config.getoption("--replay"):
+        return None
+    if _ORDER not in config.stash:
+        config.stash[_ORDER] = Order.read(Path(config.getoption("--replay")))
+    return config.stash[_ORDER]
 
 
 def _check_room(config: pytest.Config) -> None:
@@ -143,6 +160,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     assert isinstance(matrix, Matrix)
     config = metafunc.config
     platform = config.getoption("--platform")
+    if order := _order(config):
+        _replay(metafunc, matrix, order)
+        return
     rows = _rows(matrix, config) if _is_for(matrix, config) else []
     if not rows:
         if _is_for(matrix, config) and not config.getoption("--lifecycle"):
@@ -161,13 +181,30 @@ def _ids(name: str, config: pytest.Config) -> list[str]:
     return [name] if count == 1 else [repeats.marked(name, number) for number in range(1, count + 1)]
 
 
+def _replay(metafunc: pytest.Metafunc, matrix: Matrix, order: Order) -> None:
+    """Make the cases of --replay, and of other scenarios none."""
+    config = metafunc.config
+    if metafunc.definition.nodeid != order.plan.test or not _is_for(matrix, config):
+        metafunc.parametrize("case", [pytest.param(Params({}), id="elsewhere")])
+        return
+    try:
+        variants = platforms.variants(config.getoption)
+        cases = replay.cases(order, matrix, _there(matrix, config), variants, config.getoption("--platform"))
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    metafunc.parametrize("case", [pytest.param(case, id=words) for case, words in cases])
+
+
+def _there(matrix: Matrix, config: pytest.Config) -> Matrix:
+    """Return the matrix as the platform has it."""
+    if config.getoption("--platform") == "tcg":
+        return matrix.where(platforms.FACTORS["tcg"], kvm=False)
+    return matrix.where(platforms.UNDER_KVM, kvm=True, fits=platforms.fits_kvm)
+
+
 def _rows(matrix: Matrix, config: pytest.Config) -> list[Params]:
     lifecycles = config.getoption("--lifecycle")
-    platform = config.getoption("--platform")
-    if platform == "tcg":
-        matrix = matrix.where(platforms.FACTORS["tcg"], kvm=False)
-    else:
-        matrix = matrix.where(platforms.UNDER_KVM, kvm=True, fits=platforms.fits_kvm)
+    matrix = _there(matrix, config)
     return matrix.rows(everything=config.getoption("everything"), only={"lifecycle": lifecycles} if lifecycles else {})
 
 
@@ -229,7 +266,7 @@ def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
 @pytest.fixture
 def trial(bench: Bench, case: Params, request: pytest.FixtureRequest) -> Iterator[Trial]:
     """The case that runs."""
-    trial = Trial(bench, case)
+    trial = Trial(bench, case, replay.changes_of(_order(request.config)))
     request.node.stash[_TRIAL] = trial
     yield trial
     trial.close()
@@ -306,15 +343,27 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     )
     if trial is None:
         return case
-    case = replace(case, arrangements=trial.arrangements)
+    case = replace(case, params={**case.params, **trial.found}, arrangements=trial.arrangements)
     if trial.qemu_version:
         case = _known_issues(item.config).judge(case, *trial.versions)
     if case.verdict in (Verdict.PASS, Verdict.SKIP, Verdict.BLOCKED):
         return case
     case = replace(case, bundle=bundle.path_of(case.id))
-    chosen = (f"{name}={item.config.getoption(name)}" for name in _RERUN if item.config.getoption(name))
-    bundle.write(trial.bench.out, trial.evidence(case, ("--all", *chosen), _provenance(item.config)))
+    # The list of a replay is empty, and a file of its own.
+    kept = [name for name in _RERUN if not (name == "--known-issues" and _order(item.config))]
+    given = [(name, item.config.getoption(name)) for name in kept]
+    chosen = [f"{name}={each}" for name, value in given for each in (value if isinstance(value, list) else [value]) if each]
+    evidence = trial.evidence(case, ("--all", *chosen), _provenance(item.config))
+    rerun = _records(item.config).of(item.nodeid, item.path, trial, error, _order(item.config))
+    bundle.write(trial.bench.out, replace(evidence, rerun=rerun))
     return case
+
+
+def _records(config: pytest.Config) -> replay.Records:
+    """Return what finds out what a bundle says of its case, made once a process."""
+    if _RECORDS not in config.stash:
+        config.stash[_RECORDS] = replay.Records(config.getoption)
+    return config.stash[_RECORDS]
 
 
 def _provenance(config: pytest.Config) -> Mapping[str, object]:

@@ -44,11 +44,13 @@ from harness.qemu.machine import AnyMachine
 from harness.qemu.migration import TransferFailed
 from harness.qemu.spec import MachineSpec, Start
 from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
-from harness.report.model import Case
-from harness.state.diff import between, compare
+from harness.report.model import Case, Scalar
+from harness.rerun.plan import Changes
+from harness.state.diff import between, compare, cross_check
 from harness.state.model import State
 from harness.state.rules import RULES, RUNNING, Rule
 from harness.state.stream import decode
+from harness.state.views import unredirected
 
 # In a lab QEMU needs a second to start, and each of its answers crosses an emulated SSH server: six times what an idle lab
 # needs for the slowest, poll-registers with two vCPUs, is a bit more than twice that.
@@ -87,6 +89,7 @@ class Trial:
 
     bench: Bench
     params: Mapping[str, Any]
+    changes: Changes = field(default_factory=Changes)
     timeline: Timeline = field(default_factory=Timeline)
     machines: list[AnyMachine] = field(default_factory=list)
     guests: list[Guest] = field(default_factory=list)
@@ -94,6 +97,10 @@ class Trial:
     registers: int = 0
     interrupts: int = 0
     differences: tuple[DifferenceRow, ...] = ()
+    # For a lifecycle through /dev/kvm: registers that the vCPUs of its guest have from the start (`Sample.encoded`).
+    written: Mapping[str, str] = field(default_factory=dict)
+    # Of two views of one machine at one moment.
+    disagreements: tuple[str, ...] = ()
     # How often the guest has arranged its instant.
     arrangements: int = 1
     # On this computer's clock, in s: when the guest's machine was started, and when the guest was told to go on.
@@ -103,6 +110,9 @@ class Trial:
     _payload: Path | None = None
     # What the machines of the source and of the destination have beside that, fields of MachineSpec by name.
     _varied: Sequence[Mapping[str, Any]] = ({}, {})
+    _chosen: Mapping[str, str] = field(default_factory=dict)
+    # What the scenario found out, for results and reports beside the parameters.
+    found: dict[str, Scalar] = field(default_factory=dict)
     _grounds: Sequence[Ground] = ()
     # The kernels under test, each with how far its log had come.
     _marks: Sequence[tuple[Watched, int]] = ()
@@ -169,9 +179,13 @@ class Trial:
             each.clear()
         self.registers, self.interrupts = 0, 0
 
-    def vary(self, source: Mapping[str, Any], destination: Mapping[str, Any]) -> None:
-        """Have the machines of each side, from now on, be what the case's parameters do not say: fields of MachineSpec."""
+    def vary(self, source: Mapping[str, Any], destination: Mapping[str, Any], qemu: str = "", dst_qemu: str = "") -> None:
+        """Have the machines of each side, from now on, be what the case's parameters do not say: fields of MachineSpec.
+
+        `qemu`, `dst_qemu`: another QEMU than the run's, as the options of these names take it.
+        """
         self._varied = (source, destination)
+        self._chosen = {"qemu": qemu, "dst_qemu": dst_qemu}
 
     def boot(self, name: str, **arguments: object) -> Guest:
         """Start a payload on this case's CPU, level and number of vCPUs, and wait until all that it arranges is in place.
@@ -191,7 +205,7 @@ class Trial:
             # QEMU moves the counters of a guest at vEL2 by CNTVOFF_EL2 whenever it stops it: a case of its own (known issue
             # kvm-vel2-counter-offset) and not the end of all others.
             given["offset"] = "none"
-        given |= arguments
+        given = self.changes.of_payload(given | arguments)
         spec = MachineSpec(
             kernel=source.workshop.host.bring(self.bench.payloads.path(name)),
             append=" ".join(f"{key}={value}" for key, value in given.items()),
@@ -199,10 +213,14 @@ class Trial:
             vcpus=int(str(given["vcpus"])),
             el2=level != "el1",
             e2h0=level == "nvhe",
+            by_offset=self.lifecycle.by_offset,
+            written=self.written,
+            mte=self.params.get("memory") == "tagged",
             accel=source.accel,
             console=console,
             machine=_machine_type(self._grounds),
         )
+        spec = self.changes.of_machine(spec)
         if source.workshop.host is source.workshop.desk:
             # Elsewhere, whoever runs the host has seen to it that there is room.
             self._open.enter_context(slots.held(self.bench.slots, spec.vcpus, slots.capacity()))
@@ -225,21 +243,26 @@ class Trial:
         ground = self.source
         # What it is to run is never asked for.
         spec = MachineSpec(PurePath("nothing"), accel=ground.accel)
-        machine = KvmMachine(spec, ground.qemu, ground.workshop, self.timeline, side="source", start=Start.INCOMING)
+        machine = KvmMachine(spec, ground.qemu, ground.workshop, self.timeline, side="samples", start=Start.INCOMING)
         self.machines.append(machine)
         return Samples(self._open.enter_context(machine))
 
-    def put_through(self, guest: Guest, *, compare_streams: bool = False, rewrites: Sequence[Rule] = ()) -> None:
+    def put_through(
+        self, guest: Guest, *, compare_streams: bool = False, rewrites: Sequence[Rule] = (), first_entry: bool = True
+    ) -> None:
         """Lead the guest through this case's lifecycle, compare what was seen on both sides, and tell the guest to go on.
 
         `compare_streams`: where a stream is written, save the restored machine once more and compare the two streams, which
         show what the gdb stub does not, the GIC above all. It costs another save and two decodings. `rewrites`: what this guest
-        changes by itself while it runs, for a lifecycle that lets it run between two looks.
+        changes by itself while it runs, for a lifecycle that lets it run between two looks. `first_entry`: as `vmm.Vm.restore`,
+        for a lifecycle through /dev/kvm.
 
         The guest is told in any case, so that it can witness what became of it; the comparison's failure is raised by
         `conclude`, after the guest has had its say. Raises QemuFailure, Blocked, Unsupported, DeadlineExpired.
         """
         passage = self.lifecycle.by(self.start, compare_streams)
+        if isinstance(passage, KvmPassage):
+            passage.first_entry = first_entry
         self.passages.append(passage)
         subject = self.source.hypervisor or guest.machine
         try:
@@ -256,6 +279,14 @@ class Trial:
         rules = self.rules
         for pair in passage.pairs:
             self._compare(pair, (*rewrites, *RUNNING, *rules) if pair.ran else rules)
+        # Under KVM, the gdb stub's ID registers are of a VM of QEMU's own (BETWEEN in harness/state/rules.py).
+        if isinstance(passage, Passage) and self.bench.accel == "tcg":
+            for seen, written in passage.crossed:
+                self._cross(seen, written)
+        self.go(guest)
+
+    def go(self, guest: Guest) -> None:
+        """Tell the guest that the lifecycle is over."""
         guest.go()
         self._went = time.monotonic()
 
@@ -279,6 +310,20 @@ class Trial:
         """Return all looks of one view, in order."""
         pairs = [pair for passage in self.passages for pair in passage.pairs]
         return [state for pair in pairs for state in (pair.before, pair.after) if state.view == view]
+
+    def stayed_calm(self) -> None:
+        """Say that no vCPU left its guest much more often than one that waits does, as far as machines tell.
+
+        Raises TimerFailure.
+        """
+        if words := self.storm_words():
+            raise TimerFailure(words.removeprefix("; "), suspect=Suspect.KERNEL_L0)
+
+    def storm_words(self) -> str:
+        """Return which machine's vCPU left its guest that often: `; a storm of exits: source: vCPU 0 left ...`."""
+        accounts = ((machine.side, machine.account()) for machine in self.machines if isinstance(machine, KvmMachine))
+        told = [f"{side}: {words}" for side, account in accounts if account and (words := account.storm())]
+        return f"; a storm of exits: {'; '.join(told)}" if told else ""
 
     def count(self, *, registers: int = 0, interrupts: int = 0) -> None:
         """Add to the evidence that the verdict rests on."""
@@ -314,7 +359,7 @@ class Trial:
                 self._check_hosts()
                 self.blame(error)
                 # What differs belongs to the sentence: whoever excuses the failure has to excuse it too.
-                error.what += self.difference_words()
+                error.what += self.difference_words() + self.storm_words()
             raise
         self.conclude()
 
@@ -343,6 +388,8 @@ class Trial:
             # All of them: whoever excuses the failure has to excuse each.
             said = f"{name} was {first.before} and is {first.after}{more}{self.difference_words() if more else ''}"
             raise StateDiffers(said, suspect=self.source.culprit)
+        if self.disagreements:
+            raise StateDiffers(self.disagreements[0], suspect=self.source.culprit)
         if self.guests and not any(guest.messages for guest in self.guests):
             raise NoEvidence("no guest said a word")
         if not self.registers + self.interrupts:
@@ -438,7 +485,7 @@ class Trial:
 
     def _settle_in(self) -> None:
         """Find where both sides run, and remember how far their kernels' logs had come. Raises Unsupported."""
-        self._grounds = self.bench.grounds(self.params)
+        self._grounds = self.bench.grounds({**self.params, **self._chosen})
         self._marks = [(kernel, kernel.log.mark()) for ground in self._distinct_grounds for kernel in ground.kernels]
         lifecycle, qemu = self.lifecycle, self.source.qemu
         if qemu.version[:2] < lifecycle.since:
@@ -453,7 +500,7 @@ class Trial:
         assert self._payload is not None
         far = side.startswith("destination")
         ground = self._grounds[-1 if far else 0]
-        spec = replace(self._spec, kernel=ground.workshop.host.bring(self._payload), **self._varied[far])
+        spec = replace(self._spec, **{"kernel": ground.workshop.host.bring(self._payload), **self._varied[far]})
         machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)
@@ -463,6 +510,12 @@ class Trial:
         self.registers += comparison.compared
         seen = {(row.name, row.field) for row in self.differences} if self.arrangements > 1 else set()
         self.differences += tuple(row for row in rows_of(comparison) if (row.name, row.field) not in seen)
+
+    def _cross(self, seen: State, written: State) -> None:
+        comparison = cross_check(unredirected(seen), written)
+        self.registers += comparison.compared
+        if not comparison.same:
+            self.disagreements += (f"the {seen.view} view and the {written.view} view disagree: {comparison.sentence()}",)
 
 
 def _machine_type(grounds: Sequence[Ground]) -> str:

@@ -49,6 +49,19 @@ def _named(params: Mapping[str, Any], side: str) -> list[str]:
     return [str(params[f"{side}{name}"]) for name in _LAB if f"{side}{name}" in params]
 
 
+def finding(error: BaseException | None) -> tuple[Verdict, Suspect | None, str]:
+    """Return verdict, suspect, and in words what went wrong, without the case's circumstances; `error` as `conclude` has it."""
+    if error is None:
+        return Verdict.PASS, None, ""
+    if isinstance(error, HarnessError):
+        return error.verdict, error.suspect, str(error)
+    if isinstance(error, AssertionError) and str(error):
+        # A scenario's own `assert`: pytest has put both sides into words. One without words is a library's.
+        return Verdict.FAIL, Suspect.QEMU, str(error).partition("\n")[0]
+    # Not one of ours: the harness broke, or the outer time limit fired.
+    return Verdict.ERROR, Suspect.HARNESS, f"{type(error).__name__}: {error}"
+
+
 def conclude(
     node: str,
     subject: str,
@@ -60,15 +73,7 @@ def conclude(
     compared: Compared,
 ) -> Case:
     """Return the case with its verdict; `error` is what ended it, None where nothing did."""
-    verdict, suspect, message = Verdict.PASS, None, ""
-    if isinstance(error, HarnessError):
-        verdict, suspect, message = error.verdict, error.suspect, str(error)
-    elif isinstance(error, AssertionError) and str(error):
-        # A scenario's own `assert`: pytest has put both sides into words. One without words is a library's.
-        verdict, suspect, message = Verdict.FAIL, Suspect.QEMU, str(error).partition("\n")[0]
-    elif error is not None:
-        # Not one of ours: the harness broke, or the outer time limit fired.
-        verdict, suspect, message = Verdict.ERROR, Suspect.HARNESS, f"{type(error).__name__}: {error}"
+    verdict, suspect, message = finding(error)
     if verdict in (Verdict.FAIL, Verdict.ERROR):
         message = f"{subject}: {circumstances(params)}: {message}; suspect {suspect}"
     return Case(

@@ -85,7 +85,7 @@ def gather(machine: KvmMachine, levels: Iterable[str] = tuple(LEVELS)) -> HostFa
 def _kinds(samples: Samples, level: str) -> Iterator[tuple[str, ...]]:
     """Yield sets of features of vCPUs, the whole first. A guest brings its own along, and there is no reason to lack a PMU."""
     whole = samples.kind(level)
-    may_lack = [feature for feature in ("sve", "pauth") if feature in whole]
+    may_lack = [feature for feature in ("sve", "pauth", "mte") if feature in whole]
     for count in range(len(may_lack) + 1):
         for lacking in combinations(may_lack, count):
             yield tuple(feature for feature in whole if feature not in lacking)

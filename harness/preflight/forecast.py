@@ -15,19 +15,23 @@ from harness.state.sysregs import fields_of
 IPA_BITS = 40
 # Arm IHI 0069, ICC_CTLR_EL1: what an implementation has, of which KVM takes no other (set_gic_ctlr in vgic-sys-reg-v3.c).
 _ICC_CTLR_FIXED = 0xFF00
+_LENGTHS = "KVM_SVE_VLS"
 _VQS = 16  # vectors of 128 to 2048 bits
+VM = "vm"
+"""What is hindered where no feature of vCPUs is to blame."""
 
 
 @dataclass(frozen=True)
 class Forecast:
     """What will become of a guest of one level.
 
-    `hindered`: what keeps the destination from making such a VM; `refused`: registers that it does not take, and why;
+    `hindered`: what keeps the destination from making such a VM, by the feature of vCPUs that it lacks, or `vm`;
+    `refused`: registers that it does not take, and why;
     `changed`: those that will have another value; `lacking`: those that only the destination has, which stay as at reset.
     """
 
     level: str
-    hindered: tuple[str, ...] = ()
+    hindered: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     changed: Mapping[str, str] = field(default_factory=dict)
     lacking: tuple[str, ...] = ()
@@ -41,7 +45,7 @@ class Forecast:
         """Return it in words, the outcome first."""
         only = f"only the destination has {', '.join(self.lacking)}" if self.lacking else ""
         if self.fails:
-            return "will fail: " + "; ".join([*self.hindered, *self.refused.values()])
+            return "will fail: " + "; ".join([*self.hindered.values(), *self.refused.values()])
         words = [*self.changed.values(), *([only] if only else [])]
         if self.changed:
             return "will succeed and change " + "; ".join(words)
@@ -51,16 +55,16 @@ class Forecast:
 def forecast(source: HostFacts, destination: HostFacts, level: str) -> Forecast:
     """Say what will become of a guest of a level that runs on the source. There has to be such a level on the source."""
     here = source.levels[level][0]
-    alike = (kind for kind in destination.levels.get(level, ()) if {*kind.features} == {*here.features})
-    there = next(alike, None)
+    there = alike(here, destination, level)
     missing = [name for name in here.features if not destination.offered.get(name)]
-    hindered = [f"the destination offers no {name} for vCPUs" for name in missing]
+    hindered = {name: f"the destination offers no {name} for vCPUs" for name in missing}
     if destination.ipa_bits < IPA_BITS:
-        hindered.append(f"the destination has {destination.ipa_bits} bits of guest physical addresses, not {IPA_BITS}")
+        hindered[VM] = f"the destination has {destination.ipa_bits} bits of guest physical addresses, not {IPA_BITS}"
     if there is None or hindered:
-        return Forecast(level, tuple(hindered) or (f"the destination makes no vCPUs with {', '.join(here.features)}",))
+        return Forecast(level, hindered or {VM: f"the destination makes no vCPUs with {', '.join(here.features)}"})
     if lengths := _lengths(here, there):
-        return Forecast(level, (lengths,))
+        # Refused before the rest can be tried.
+        return Forecast(level, {}, {_LENGTHS: lengths})
     refused: dict[str, str] = {}
     changed: dict[str, str] = {}
     gone = _gone(here, there)
@@ -72,7 +76,13 @@ def forecast(source: HostFacts, destination: HostFacts, level: str) -> Forecast:
     _judge_interface(here.interface, there.interface, refused)
     if source.counter_hz != destination.counter_hz:
         changed["CNTFRQ_EL0"] = f"CNTFRQ_EL0 {source.counter_hz} -> {destination.counter_hz}: the guest's time has another pace"
-    return Forecast(level, (), refused, changed, tuple(sorted(there.registers.keys() - here.registers.keys() - gone)))
+    return Forecast(level, {}, refused, changed, tuple(sorted(there.registers.keys() - here.registers.keys() - gone)))
+
+
+def alike(here: LevelFacts, destination: HostFacts, level: str) -> LevelFacts | None:
+    """Return vCPUs of a destination with the features of those of the source, None where it makes none."""
+    kinds = destination.levels.get(level, ())
+    return next((kind for kind in kinds if {*kind.features} == {*here.features}), None)
 
 
 def _gone(here: LevelFacts, there: LevelFacts) -> set[str]:
@@ -89,7 +99,7 @@ def _gone(here: LevelFacts, there: LevelFacts) -> set[str]:
 
 def _judge(name: str, value: int, there: LevelFacts, refused: dict[str, str], changed: dict[str, str]) -> None:
     """Say of one register of the source whether the destination takes it, and holds it."""
-    if name == "KVM_SVE_VLS":
+    if name == _LENGTHS:
         return
     if name not in there.registers:
         refused[name] = f"{name} is unknown there"
@@ -121,11 +131,11 @@ def _lengths(here: LevelFacts, there: LevelFacts) -> str:
 
     (set_sve_vls in arch/arm64/kvm/guest.c.)
     """
-    ours, theirs = (level.registers.get("KVM_SVE_VLS", 0) & (1 << _VQS) - 1 for level in (here, there))
+    ours, theirs = (level.registers.get(_LENGTHS, 0) & (1 << _VQS) - 1 for level in (here, there))
     longest = ours.bit_length()
     if theirs & (1 << longest) - 1 == ours:
         return ""
-    return f"KVM_SVE_VLS: the guest has vectors of {_bits(ours)} bits, the destination of {_bits(theirs)}"
+    return f"{_LENGTHS}: the guest has vectors of {_bits(ours)} bits, the destination of {_bits(theirs)}"
 
 
 def _bits(lengths: int) -> str:

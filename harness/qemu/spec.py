@@ -6,7 +6,8 @@ is tested without QEMU, and two machines with equal specs differ in their wiring
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePath
 
@@ -49,8 +50,15 @@ class MachineSpec:
     # Under KVM, a guest at EL2 whose HCR_EL2.E2H is 0 for good (KVM_ARM_VCPU_HAS_EL2_E2H0). QEMU has no switch for it; most of
     # its own CPUs let the guest choose.
     e2h0: bool = False
+    # Memory with allocation tags: mte=on (hw/arm/virt.c).
+    mte: bool = False
+    # Under KVM, counters that are set by KVM_ARM_SET_COUNTER_OFFSET, which QEMU does not use, and not by their registers.
+    by_offset: bool = False
+    # Likewise, registers of each vCPU that have another value than at reset: KVM's id -> value, little-endian, in hexadecimal.
+    written: Mapping[str, str] = field(default_factory=dict)
     accel: str = "tcg"
-    gic_version: int = 3
+    # None where the board has no such choice.
+    gic_version: int | None = 3
     machine: str = "virt"
     # What the console is to the guest: `pl011`, or `virtio`, which takes a whole line with one access. Under KVM each access to
     # a device is an exit to QEMU.
@@ -91,9 +99,13 @@ def arguments(spec: MachineSpec, wiring: Wiring) -> list[str]:
     Every machine begins stopped: one that should run is told to when QMP is connected, so no event is missed and no guest is
     gone before anybody listens.
     """
-    options = [spec.machine, f"gic-version={spec.gic_version}"]
+    options = [spec.machine]
+    if spec.gic_version is not None:
+        options.append(f"gic-version={spec.gic_version}")
     if spec.el2:
         options.append("virtualization=on")
+    if spec.mte:
+        options.append("mte=on")
     if spec.memory_file:
         options.append("memory-backend=ram")
     options += spec.options

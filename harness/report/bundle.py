@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -29,7 +29,9 @@ from harness.report.repeats import base
 from harness.report.results import case_to_data
 
 FOLDER = "bundles"
-SCHEMA = 1
+RECORD = "case.json"
+SCHEMA = 2
+"""Of `case.json`; raised when what it holds changes its meaning or goes."""
 STREAM_LIMIT = 32 << 20
 """Bytes of one compressed stream; a bundle should still fit into a mail or a CI's artefact store."""
 NAME_LENGTH = 60
@@ -61,7 +63,7 @@ def write(out: Path, evidence: Evidence, redactor: Redactor | None = None, strea
             data = json.loads(state) if isinstance(state, str) else state
             _write(folder / "states" / f"{_safe(name)}.json", _json(redactor.data(data)))
         streams = [_write_stream(folder / "streams", stream, stream_limit) for stream in evidence.streams]
-        _write(folder / "case.json", _json(redactor.data(_record(evidence, path, streams))))
+        _write(folder / RECORD, _json(redactor.data(_record(evidence, path, streams))))
         _write(folder / "README.txt", redactor.text(_readme(evidence, streams)))
     return path
 
@@ -105,10 +107,16 @@ def _record(evidence: Evidence, path: str, streams: list[dict[str, object]]) -> 
         "steps": [asdict(step) for step in evidence.steps],
         "streams": streams,
         "provenance": dict(evidence.provenance),
+        **evidence.rerun,
     }
 
 
 def _rerun(evidence: Evidence) -> str:
+    """Return the command that runs the case again, where it is as its scenario has it."""
+    return f"harness repro {path_of(evidence.case.id)}" if _changed(evidence) else _pytest(evidence)
+
+
+def _pytest(evidence: Evidence) -> str:
     return shlex.join(["pytest", base(evidence.case.id), *evidence.options])
 
 
@@ -123,9 +131,11 @@ def _readme(evidence: Evidence, streams: list[dict[str, object]]) -> str:
         f"Case:       {case.circumstances}",
         f"Compared:   {case.compared.registers} registers, {case.compared.interrupts} interrupts",
         "",
-        "To try it again, from the harness's own folder:",
+        *_made_smaller(evidence),
+        "To try it again, here or on another computer, with the harness set up:",
         "",
-        f"    {_rerun(evidence)}",
+        "    harness repro THIS-DIRECTORY",
+        *_by_pytest(evidence),
     ]
     for side in evidence.sides:
         status = "not known" if side.exit_status is None else side.exit_status
@@ -141,6 +151,27 @@ def _readme(evidence: Evidence, streams: list[dict[str, object]]) -> str:
         lines += [f"    {step}" for step in evidence.steps]
     lines += ["", "Versions:", *(f"    {name}: {value}" for name, value in flatten(evidence.provenance))]
     return "\n".join(lines) + "\n"
+
+
+def _by_pytest(evidence: Evidence) -> list[str]:
+    """Return the lines that say how pytest runs it, which cannot where it is otherwise than its scenario has it."""
+    if _changed(evidence):
+        return []
+    words = "or, where the harness has the same scenarios and the same kernels and QEMUs are at hand, from its own folder:"
+    return ["", words, "", f"    {_pytest(evidence)}"]
+
+
+def _changed(evidence: Evidence) -> bool:
+    plan = evidence.rerun.get("plan")
+    changes = plan.get("changes") if isinstance(plan, Mapping) else None
+    return isinstance(changes, Mapping) and any(changes.values())
+
+
+def _made_smaller(evidence: Evidence) -> list[str]:
+    """Return the lines that say what of the case was taken away."""
+    plan = evidence.rerun.get("plan")
+    dropped = plan.get("dropped") if isinstance(plan, Mapping) else None
+    return ["Made smaller, and still failing:", *(f"    {words}" for words in dropped), ""] if dropped else []
 
 
 def _distinct(case_id: str, names: Iterable[str]) -> None:

@@ -48,7 +48,8 @@ class Stream:
 class Evidence:
     """What `bundle.write` puts on disk.
 
-    `options` are the pytest options that, with the node id, re-run the case. `states` are register states by name, as
+    `options` are the pytest options that, with the node id, re-run the case; `rerun` is what `harness repro` needs to know:
+    `plan`, `failure`, `inputs` and `sources` as data (harness/rerun). `states` are register states by name, as
     JSON text or as the data to write. `provenance` is that of the run.
     """
 
@@ -60,6 +61,7 @@ class Evidence:
     differences: tuple[DifferenceRow, ...] = ()
     steps: tuple[Step, ...] = ()
     provenance: Provenance = field(default_factory=dict)
+    rerun: Mapping[str, object] = field(default_factory=dict)
 
 
 def rows_of(comparison: Comparison) -> tuple[DifferenceRow, ...]:

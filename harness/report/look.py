@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import NoEvidence, UsageError
+from harness.kvm.audit import tolerated
 from harness.report.seen import Seen, open_file
 from harness.state import sysregs
 from harness.state.diff import Comparison, Difference, compare, cross_check
-from harness.state.model import State, Value
+from harness.state.model import Origin, State, Value
 from harness.state.ram import Block
 from harness.state.rules import FROM_KVM, RULES, Rule
+from harness.state.views import unredirected
 
 SAME, DIFFERS, NOT_COMPARED = 0, 1, 2
 _TEXTS = ("configuration/",)
@@ -53,6 +55,9 @@ class Outcome:
         return NOT_COMPARED if self.stopped or any(pages.opaque for pages in self.memory) else SAME
 
 
+SIDES = ("before", "after")
+
+
 def of_bundle(folder: Path) -> list[tuple[Path, Path]]:
     """Return the states of a bundle that belong together, before and after. Raises UsageError where it is none."""
     if not (folder / "case.json").is_file():
@@ -64,30 +69,55 @@ def of_bundle(folder: Path) -> list[tuple[Path, Path]]:
     return [pair for pair in pairs if pair[1].exists()]
 
 
-def pairs(before: Path, after: Path | None) -> list[tuple[Path, Path]]:
-    """Return the files to compare: two, or the two sides of a bundle, or what two bundles both have. Raises UsageError."""
+def pairs(before: Path, after: Path | None, side: str = "") -> list[tuple[Path, Path]]:
+    """Return the files to compare: two, or the two sides of a bundle, or what two bundles both have, or a bundle and a file.
+
+    `side` takes of a bundle only what was seen `before` its lifecycle, or `after` it. Raises UsageError.
+    """
     if after is None:
         if found := of_bundle(before) if before.is_dir() else []:
             return found
         remedy = "its case compared no states; say two files" if before.is_dir() else "say two files, or one bundle"
         raise UsageError("nothing to compare it with", where=str(before), remedy=remedy)
-    if not (before.is_dir() or after.is_dir()):
-        return [(before, after)]
-    if before.is_dir() and after.is_dir():
-        ours, theirs = ({path.name: path for pair in of_bundle(folder) for path in pair} for folder in (before, after))
-        if both := [(ours[name], theirs[name]) for name in sorted(ours.keys() & theirs.keys())]:
-            return both
-        raise UsageError("the two bundles have no state of one name", where=f"{before}, {after}")
-    bundle, remedy = (before if before.is_dir() else after), "name one of the files in its folders states and streams"
-    raise UsageError("a bundle and a file", where=str(bundle), remedy=remedy)
+    match before.is_dir(), after.is_dir():
+        case False, False:
+            return [(before, after)]
+        case True, True:
+            ours, theirs = ({path.name: path for path in _states(folder, side)} for folder in (before, after))
+            if both := [(ours[name], theirs[name]) for name in sorted(ours.keys() & theirs.keys())]:
+                return both
+            raise UsageError("the two bundles have no state of one name", where=f"{before}, {after}")
+        case True, False:
+            return [(state, after) for state in _of_view(before, after, side)]
+        case _:
+            return [(before, state) for state in _of_view(after, before, side)]
+
+
+def _states(bundle: Path, side: str) -> list[Path]:
+    """Return the states of a bundle, of one side where one is named."""
+    wanted = [side] if side else SIDES
+    return [path for pair in of_bundle(bundle) for name, path in zip(SIDES, pair, strict=True) if name in wanted]
+
+
+def _of_view(bundle: Path, file: Path, side: str) -> list[Path]:
+    """Return the states of a bundle that are of a file's view. Raises UsageError."""
+    view = open_file(file).state.view
+    if found := [state for state in _states(bundle, side) if f"-{view}.json" in state.name]:
+        return found
+    raise UsageError(f"the bundle has no state of a {view} view", where=str(bundle), remedy=f"{file} is one")
 
 
 def compared(before: Seen, after: Seen) -> Outcome:
-    """Compare two files. Raises UsageError where they are of different views, NoEvidence where they share nothing."""
+    """Compare two files; of two views what both show. Raises NoEvidence where they share nothing."""
     rules: Sequence[Rule] = (*FROM_KVM, *RULES) if _from_kvm(before.state) and _from_kvm(after.state) else RULES
     stopped = tuple(f"{seen.path}: {seen.stopped}" for seen in (before, after) if seen.stopped)
-    # Of one that stopped, what was not read is not missing.
-    comparison = (cross_check if stopped else compare)(before.state, after.state, rules)
+    # Of one that stopped, what was not read is not missing; nor what another view does not show.
+    crossed = before.state.view != after.state.view
+    partial = stopped or crossed
+    ours, theirs = (
+        unredirected(each.state) if crossed and each.state.view == "gdb" else each.state for each in (before, after)
+    )
+    comparison = (cross_check if partial else compare)(ours, theirs, rules)
     return Outcome(before, after, comparison, tuple(_memory(before, after)), stopped)
 
 
@@ -113,7 +143,7 @@ def words_of(outcome: Outcome) -> Iterator[str]:
     """Yield the lines of `harness diff`."""
     both, before_only, after_only, allowed = _sorted(outcome.comparison)
     for difference in both:
-        yield _sentence(difference)
+        yield f"{_sentence(difference)}{_refusal(difference, outcome.after.state.origin)}"
     for pages in outcome.memory:
         if pages.differ:
             many = "1 page differs" if pages.differ == 1 else f"{pages.differ} pages differ"
@@ -136,7 +166,9 @@ def _summary(outcome: Outcome) -> str:
     compared_pages = sum(len(outcome.before.memory[name].pages) for name in outcome.before.memory.keys() & outcome.after.memory)
     of_memory = f", {pages} of {compared_pages} pages" if compared_pages else ""
     word = {SAME: "same", DIFFERS: "differ", NOT_COMPARED: "cannot be told"}[outcome.status]
-    return f"{word}: {failures} of {outcome.comparison.compared} values{of_memory} that must survive did not"
+    views = [seen.state.view for seen in (outcome.before, outcome.after)]
+    both = f" that the {views[0]} view and the {views[1]} view both show" if views[0] != views[1] else ""
+    return f"{word}: {failures} of {outcome.comparison.compared} values{both}{of_memory} that must survive did not"
 
 
 def _sorted(comparison: Comparison) -> tuple[list[Difference], list[Difference], list[Difference], list[Difference]]:
@@ -153,6 +185,20 @@ def _sentence(difference: Difference) -> str:
         return f"{difference.name} {_text(difference.before)} -> {_text(difference.after)}"
     words = difference.meaning()
     return f"{difference.sentence()} ({words})" if words else difference.sentence()
+
+
+def _refusal(difference: Difference, there: Origin) -> str:
+    """Return whether the second's kernel says that it will not take what the first has: where that is known, and is so."""
+    register = difference.name.partition("/")[2]
+    masks = {each.name: (each.before ^ each.after) for each in difference.fields}
+    spans = {each.name: each for each in (*sysregs.fields_of(register),)}
+    fixed = [name for name, bits in masks.items() if name in spans and there.fixed(difference.name, bits << spans[name].lsb)]
+    if not fixed:
+        return ""
+    which = "" if len(fixed) == len(difference.fields) else f"{', '.join(fixed)} "
+    # There are fields whose older values a kernel takes, and goes on with its own.
+    so = "" if any(tolerated(register, name) for name in fixed) else ", so KVM_SET_ONE_REG refuses it"
+    return f"; {which}not writable on {there.release}{so}"
 
 
 def _text(value: bytes) -> str:
@@ -264,10 +310,10 @@ def _difference(difference: Difference) -> Mapping[str, Any]:
     }
 
 
-def diff(before: Path, after: Path | None) -> list[Outcome]:
-    """Compare two files, or the states of bundles. Raises UsageError."""
+def diff(before: Path, after: Path | None, side: str = "") -> list[Outcome]:
+    """Compare two files, or the states of bundles, as `pairs`. Raises UsageError."""
     outcomes = []
-    for ours, theirs in pairs(before, after):
+    for ours, theirs in pairs(before, after, side):
         try:
             outcomes.append(compared(open_file(ours), open_file(theirs)))
         except NoEvidence as error:

@@ -25,7 +25,7 @@ from harness.errors import UsageError
 from harness.kvm import vmm
 from harness.kvm.registers import state_of
 from harness.state.kvm_ids import SWAPPED
-from harness.state.model import State, Value
+from harness.state.model import Origin, State, Value
 from harness.state.ram import Block, digest
 from harness.state.stream import Stream, StreamError, decode
 
@@ -167,11 +167,21 @@ def _saved_machine(path: Path, name: str) -> Seen:
         saved, memory = vmm.read_saved(str(path))
         config = saved["config"]
         size = int(config["memory_mib"]) << 20
-        pages = _extents(saved["extents"], memory, size)
+        filled = len(memory) - int(saved.get("tags", 0))
+        if filled < 0:
+            raise ValueError("more tags than there is memory")
+        pages = _extents(saved["extents"], memory[:filled], size)
         facts = {"features": ", ".join(config["features"]), "vCPUs": str(config["vcpus"]), "arguments": str(config["append"])}
+        if config.get("by_offset"):
+            facts["counters"] = "by an offset of the VM"
         facts = {fact: text.encode("ascii", "backslashreplace").decode() for fact, text in facts.items()}
         made = {f"configuration/{fact}": text.encode() for fact, text in facts.items()}
-        state = State("kvm", {**state_of(saved).registers, **made, "memory/ram/size": size})
+        seen = state_of(saved)
+        origin = Origin.from_data(seen.origin.to_data())  # so that it is as one that is read from a saved state
+        if origin.kernel:
+            facts["kernel"] = origin.kernel
+        tags: dict[str, Value] = {"memory/tags/crc32": zlib.crc32(memory[filled:])} if len(memory) > filled else {}
+        state = State("kvm", {**seen.registers, **made, **tags, "memory/ram/size": size}, origin)
         for register, value in state.registers.items():
             if not (register.isascii() and register.isprintable() and isinstance(value, int | bytes)):
                 raise ValueError(f"{register!a} is not a name with a number")

@@ -176,14 +176,14 @@ def _lost(source: Said | None, destination: Said | None) -> Finding | None:
 def _by_states(before: State, there: State) -> Finding | None:
     """Tell by two new machines what a CPU's section was refused for; None where they are alike in all that may be refused."""
     ours, theirs = _registers(before), _registers(there)
-    if missing := sorted(ours.keys() - theirs.keys()):
+    if missing := [name for name in ours if name not in theirs]:
         return Finding(Cause.REGISTER_MISSING, _listed(map(kvm_ids.in_words, missing)))
-    fixed = [name for name in sorted(ours) if _FIXED.fullmatch(name) and ours[name] != theirs[name]]
+    fixed = [name for name in ours if _FIXED.fullmatch(name) and ours[name] != theirs[name]]
     return Finding(Cause.REGISTER_REFUSED, _listed(map(kvm_ids.in_words, fixed))) if fixed else None
 
 
 def _registers(state: State) -> dict[str, object]:
-    """Return the system registers of the first vCPU."""
+    """Return the system registers of the first vCPU, in the stream's order."""
     return {match[1]: value for name, value in state.registers.items() if (match := _REGISTER.fullmatch(name))}
 
 

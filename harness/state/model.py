@@ -7,11 +7,12 @@ a vCPU beside it, `gicv3/enabled[1]` and `pl011/flags` for devices, with QEMU's 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from harness.errors import UsageError
 from harness.state import sysregs
@@ -45,11 +46,46 @@ STREAM_NAMES: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The kernel that showed a state: its release as `uname -r`, and of each ID register the bits that it says can be written.
+
+    Both empty where they are not known.
+    """
+
+    kernel: str = ""
+    writable: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def release(self) -> str:
+        """The version in the release: `7.3.4` of `7.3.4+deb13-cloud-arm64`."""
+        found = re.match(r"\d+(\.\d+)+", self.kernel)
+        return found[0] if found else self.kernel
+
+    def fixed(self, name: str, bits: int) -> bool:
+        """Say whether some of these bits of a register, by its full name, cannot be written by the kernel's own word."""
+        register = name.partition("/")[2]
+        return register in self.writable and bool(bits & ~self.writable[register])
+
+    def to_data(self) -> dict[str, object]:
+        """Return it as data for JSON, masks as `0x…`."""
+        return {"kernel": self.kernel, "writable": {name: f"{mask:#x}" for name, mask in self.writable.items()}}
+
+    @classmethod
+    def from_data(cls, tree: Mapping[str, Any]) -> Origin:
+        """Read what `to_data` returns. Raises ValueError, KeyError, TypeError or AttributeError for anything else."""
+        kernel, writable = tree["kernel"], {name: int(mask, 16) for name, mask in tree["writable"].items()}
+        if not (isinstance(kernel, str) and kernel.isascii() and kernel.isprintable()):
+            raise ValueError(f"a kernel's release that is not text: {kernel!a}")
+        return cls(kernel, writable)
+
+
+@dataclass(frozen=True)
 class State:
     """What one view showed. Values are integers of any width (bit 0 is the register's bit 0) or raw bytes."""
 
     view: View
     registers: Mapping[str, Value]
+    origin: Origin = Origin()
 
     def fields_of(self, name: str) -> tuple[sysregs.Field, ...]:
         """Return the fields of a register by its full name, in the layout that HCR_EL2.E2H of its vCPU gives it."""
@@ -63,7 +99,8 @@ class State:
             name: f"bytes:{value.hex()}" if isinstance(value, bytes) else f"{value:#x}"
             for name, value in self.registers.items()
         }
-        return {"format": _FORMAT, "version": _VERSION, "view": self.view, "registers": registers}
+        tree: dict[str, object] = {"format": _FORMAT, "version": _VERSION, "view": self.view, "registers": registers}
+        return tree | ({"origin": self.origin.to_data()} if self.origin.kernel else {})
 
     def save(self, path: Path) -> None:
         """Write the state as JSON. Raises OSError."""
@@ -79,7 +116,8 @@ class State:
             registers = {name: _parse(text) for name, text in tree["registers"].items()}
             if odd := next((name for name in registers if not (name.isascii() and name.isprintable())), None):
                 raise ValueError(f"a name that is not text: {odd!a}")
-            return cls(cast(View, tree["view"]), registers)
+            origin = Origin.from_data(tree["origin"]) if "origin" in tree else Origin()
+            return cls(cast(View, tree["view"]), registers, origin)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(
                 f"not a saved state of version {_VERSION} ({error})",

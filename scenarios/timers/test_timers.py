@@ -60,11 +60,23 @@ EL2_TIMERS_THROUGH_EVERYTHING = [
     for lifecycle in LIFECYCLES
 ]
 
+INSTANTS = ("armed", "armed-far", "expired-masked", "pending", "active", "disabled", "periodic")
+
+# Each timer of each level in each instant, through a save and restore by /dev/kvm itself, and a rewrite in place.
+THROUGH_KVM = [
+    {"timer": timer, "instant": instant, "level": level, "lifecycle": lifecycle, "by": "cval", "vcpus": 1, "cpu": "max"}
+    | {"offset": "none" if level == "nvhe" else "far"}
+    for lifecycle in ("kvm-restore", "kvm-rewrite")
+    for level in LEVELS
+    for timer in OF_LEVEL[level]
+    for instant in INSTANTS
+]
+
 MATRIX = Matrix(
     {
         "lifecycle": tuple(LIFECYCLES),
         "timer": ("cntp", "cntv", "cnthp", "cnthv", "cntp_el02", "cntv_el02"),
-        "instant": ("armed", "armed-far", "expired-masked", "pending", "active", "disabled", "periodic"),
+        "instant": INSTANTS,
         "level": LEVELS,
         "by": ("cval", "tval"),
         # Of the virtual counter, in a guest at EL2: CNTVOFF_EL2.
@@ -74,7 +86,7 @@ MATRIX = Matrix(
     },
     valid=exists,
     valid_under_kvm=tells_under_kvm,
-    also=EL2_TIMERS_THROUGH_EVERYTHING,
+    also=[*EL2_TIMERS_THROUGH_EVERYTHING, *THROUGH_KVM],
 )
 
 
@@ -88,3 +100,4 @@ def test_each_interrupt_comes_once_and_in_time(
     timers.hear_out(guest)
     counts(interrupts=timers.judge(guest, interrupted=trial.lifecycle.interrupts), registers=timers.compared(guest))
     guest.finish()
+    trial.stayed_calm()

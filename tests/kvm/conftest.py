@@ -28,6 +28,7 @@ def main(argv):
 """
 
 Make = Callable[[str, Start], KvmMachine]
+NO_QEMU = QemuBinary((), {}, (0, 0, 0), "", "")
 
 
 @pytest.fixture(scope="module")
@@ -37,22 +38,35 @@ def workshop() -> Iterator[Workshop]:
 
 
 @pytest.fixture
-def standing_in(workshop: Workshop, tmp_path: Path) -> Iterator[Callable[..., Make]]:
-    """`standing_in(fault)`: what makes machines on a kernel with that fault."""
-    payload = tmp_path / "payload"
-    payload.write_bytes(bytes(64))
+def kind(tmp_path: Path) -> Callable[..., type[KvmMachine]]:
+    """`kind(fault)`: machines on a kernel with that fault, which last no longer than `life` seconds."""
 
+    def kind(fault: str = "", life: int = 60) -> type[KvmMachine]:
+        program = tmp_path / f"standin_{abs(hash(fault))}.py"
+        here = Path(__file__).parent
+        program.write_text(PROGRAM.format(tests=str(here), harness=str(Path(vmm.__file__).parent), fault=fault))
+        return cast(type[KvmMachine], type("Standing", (KvmMachine,), {"program": program, "life": life}))
+
+    return kind
+
+
+@pytest.fixture
+def payload(tmp_path: Path) -> Path:
+    (path := tmp_path / "timers.bin").write_bytes(bytes(64))
+    return path
+
+
+@pytest.fixture
+def standing_in(workshop: Workshop, kind: Callable[..., type[KvmMachine]], payload: Path) -> Iterator[Callable[..., Make]]:
+    """`standing_in(fault)`: what makes machines on a kernel with that fault."""
     with ExitStack() as opened:
 
-        def standing_in(fault: str = "", life: int = 60) -> Make:
-            program = tmp_path / f"standin_{abs(hash(fault))}.py"
-            here = Path(__file__).parent
-            program.write_text(PROGRAM.format(tests=str(here), harness=str(Path(vmm.__file__).parent), fault=fault))
-            kind = cast(type[KvmMachine], type("Standing", (KvmMachine,), {"program": program, "life": life}))
+        def standing_in(fault: str = "", life: int = 60, *, by_offset: bool = False) -> Make:
+            machine = kind(fault, life)
 
             def make(side: str, start: Start) -> KvmMachine:
-                nothing = QemuBinary((), {}, (0, 0, 0), "", "")
-                return opened.enter_context(kind(MachineSpec(payload), nothing, workshop, Timeline(), side=side, start=start))
+                spec = MachineSpec(payload, by_offset=by_offset)
+                return opened.enter_context(machine(spec, NO_QEMU, workshop, Timeline(), side=side, start=start))
 
             return make
 

@@ -31,22 +31,39 @@ class StandIn:
         self.reset = {PFR0: 0x1111, MMFR1: XNX | VH | 1, MMFR4: 0xF << 24 | 1 << 20}
         self.values |= self.reset
         self.inits = 0
-        self.offset = time.monotonic_ns()
+        self.offset, self.offset_is_fixed = time.monotonic_ns(), False
         self.attributes: dict[tuple[int, int, int], int] = {}
-        self.devices = 0
+        self.devices = self.exits = 0
+        self.tagged: dict[int, bytes] = {}
         self.hurried = self.uart = self.ran = False
         self.armed = False
         self.changed = threading.Condition()
 
     # -- what a host is
 
-    def extension(self, _: int) -> int:
-        return 0
+    def extension(self, capability: int) -> int:
+        return int(capability == vmm.FEATURES["mte"][1] and "tags" in self.fault)
+
+    def enable(self, capability: int) -> None: ...
 
     def create_vm(self) -> None: ...
     def map_ram(self, ram: object) -> None: ...
     def create_vcpu(self, number: int) -> None: ...
-    def set_counter_offset(self, offset: int) -> None: ...
+    def tags(self, at: int, size: int) -> bytes:
+        first = bytes(size // vmm.GRANULE) if self.fault != "has tags" else b"\x03" * (size // vmm.GRANULE)
+        return self.tagged.get(at, first)
+
+    def set_tags(self, at: int, tags: bytes) -> None:
+        if self.fault == "takes tags":
+            self.tagged[at] = tags
+
+    def set_counter_offset(self, offset: int) -> None:
+        self.offset = offset - 1_000_000_000_000 if self.fault == "sets another offset" else offset
+        self.offset_is_fixed = True
+
+    def host_counter(self) -> int:
+        return time.monotonic_ns()
+
     def close(self) -> None: ...
 
     def init(self, vcpu: int, features: int) -> None:
@@ -85,7 +102,8 @@ class StandIn:
     def set(self, _: int, register: int, value: bytes) -> None:
         number = int.from_bytes(value, "little")
         if register in (CNT, PCNT):
-            self.offset = time.monotonic_ns() - number
+            if not self.offset_is_fixed:
+                self.offset = time.monotonic_ns() - number
             return
         if register not in self.values:
             raise OSError(errno.ENOENT, "No such register")
@@ -156,6 +174,7 @@ class StandIn:
         if self.fault == "changes an ID register" and not self.ran:
             self.values[MMFR1] &= ~XNX
         self.ran = True
+        self.exits += 100_000 if self.fault == "storms" else 1
         while True:
             with self.changed:
                 if self.hurried:
@@ -169,7 +188,7 @@ class StandIn:
             self.values[X[19]] = {ord("g"): TIMER, ord("?"): TIMER, ord("e"): RESULT}[byte]
 
     def statistics(self, _: int) -> dict[str, int]:
-        return {}
+        return {"exits": self.exits}
 
     def _step(self) -> tuple[str, int, int, bytes | None] | None:
         values, step = self.values, self.values[X[19]]

@@ -63,6 +63,19 @@ def test_a_broken_promise_is_told_by_its_field(
     assert raised.value.suspect == "kernel (L0)"
 
 
+def test_writable_fields_are_lowered(standing_in: Standing) -> None:
+    sample = sample_of(standing_in)
+    assert audit.lowered(sample) == {"ID_AA64MMFR1_EL1": 0x10000100}
+    assert sample.registers()["ID_AA64MMFR1_EL1"] == 0x10000100
+    assert sample.encoded({"ID_AA64MMFR1_EL1": 0x10000100}) == {"0x603000000013c039": "0001001000000000"}
+
+
+@pytest.mark.parametrize("fault", ["keeps no write", "announces nothing"])
+def test_where_no_lower_value_is_held_nothing_is_proven(standing_in: Standing, fault: str) -> None:
+    with pytest.raises(NoEvidence, match="no field of an ID register takes a lower value"):
+        audit.lowered(sample_of(standing_in, fault))
+
+
 def test_masks_of_nothing_prove_nothing(standing_in: Standing) -> None:
     with pytest.raises(NoEvidence, match="no writable bit at all"):
         audit.masks_are_true(sample_of(standing_in, "announces nothing"))

@@ -46,6 +46,7 @@ def test_names_are_the_architectures(register: int, name: str) -> None:
         ("distributor", "0x6100", "GICD_IROUTER32"),
         ("redistributor 1", "0x10080", "GICR_IGROUPR0"),
         ("redistributor 1", "0x70", "GICR_PROPBASER"),
+        ("redistributor 1", "0x100", "GICR+0x100"),
         ("redistributor 0", "0x10c04", "GICR_ICFGR1"),
         ("cpu 0", "0xc665", "ICC_SRE_EL1"),
         ("its", "0x108", "GITS_BASER1"),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import Failure, HostFailure, KernelFailure, TimerFailure
+from harness.errors import Failure, HostFailure, KernelFailure, Suspect, TimerFailure
 from harness.guest import timers
 from harness.guest.payload import Guest
-from harness.kvm.machine import KvmMachine, RegistersRefused
+from harness.kvm.machine import FeaturesLacking, KvmMachine, RegistersRefused
 from harness.lifecycle import LIFECYCLES
 from harness.lifecycle.passage import KvmPassage
 from harness.qemu.spec import Start
@@ -61,7 +62,7 @@ def test_a_timer_that_is_not_armed_again_is_a_lost_interrupt(standing_in: Callab
 
 def test_an_id_register_that_the_first_run_changes_is_refused_by_its_field(standing_in: Callable[..., Make]) -> None:
     with pytest.raises(
-        RegistersRefused, match=r"ID_AA64MMFR1_EL1.XNX has 0x1, not 0x0 \(0x603000000013c039: EINVAL\)"
+        RegistersRefused, match=r"ID_AA64MMFR1_EL1.XNX has 0x1, not 0x0 \(0x603000000013c039: EINVAL; not writable on \d"
     ) as raised:
         played(standing_in("changes an ID register"), "kvm-restore")
     (refused,) = raised.value.refused
@@ -77,6 +78,21 @@ def test_everything_that_is_refused_is_listed(standing_in: Callable[..., Make]) 
 def test_a_register_that_is_taken_but_not_kept_differs(standing_in: Callable[..., Make]) -> None:
     _, comparison = played(standing_in(), "kvm-restore", standing_in("loses x5"))
     assert [difference.name for difference in comparison.failures] == ["cpu0/X5"]
+
+
+def test_tags_of_memory_are_carried(standing_in: Callable[..., Make]) -> None:
+    _, comparison = played(standing_in("has tags"), "kvm-restore", standing_in("takes tags"))
+    assert comparison.same, comparison.sentence()
+
+
+def test_tags_that_are_not_taken_differ(standing_in: Callable[..., Make]) -> None:
+    _, comparison = played(standing_in("has tags"), "kvm-restore", standing_in("loses tags"))
+    assert [difference.name for difference in comparison.failures] == ["memory/tags/crc32"]
+
+
+def test_a_host_without_tags_refuses_a_guest_with_them(standing_in: Callable[..., Make]) -> None:
+    with pytest.raises(FeaturesLacking, match=r"KVM here does not offer mte for vCPUs"):
+        played(standing_in("has tags"), "kvm-restore", standing_in())
 
 
 def test_a_guest_that_touches_nothing_ends_with_its_reason(standing_in: Callable[..., Make]) -> None:
@@ -130,6 +146,14 @@ def test_a_spoiled_file_is_refused_in_one_line(
     with pytest.raises(HostFailure, match=says) as raised:
         machine.restore(saved)
     assert "\n" not in str(raised.value)
+
+
+def test_features_that_the_host_does_not_offer_are_named(standing_in: Callable[..., Make], saved: Path) -> None:
+    machine = standing_in()("destination", Start.INCOMING)
+    machine.spec = replace(machine.spec, el2=True)
+    with pytest.raises(FeaturesLacking, match="restore: KVM here does not offer el2 for vCPUs") as raised:
+        machine.restore(saved)
+    assert (raised.value.features, raised.value.suspect) == (["el2"], Suspect.CONFIGURATION)
 
 
 def test_a_machine_that_runs_is_not_looked_at(standing_in: Callable[..., Make]) -> None:

@@ -47,6 +47,23 @@ def test_the_destination_is_as_the_source_but_for_what_is_said(
     assert [(side.lab_kernel, side.lab_cpu) for side in sides] == [source, destination]
 
 
+@pytest.mark.parametrize(
+    ("said", "params", "qemus"),
+    [
+        ({}, {}, (None, None)),
+        ({"--qemu": "a"}, {}, ("a", "a")),
+        ({"--qemu": "a", "--dst-qemu": "b"}, {}, ("a", "b")),
+        ({"--qemu": "a"}, {"qemu": "c"}, ("c", "a")),
+        ({}, {"qemu": "c"}, ("c", None)),
+        ({"--qemu": "a"}, {"dst_qemu": "c"}, ("a", "c")),
+        ({"--qemu": "a", "--dst-qemu": "b"}, {"qemu": "c", "dst_qemu": "d"}, ("c", "d")),
+    ],
+)
+def test_a_case_may_choose_its_qemus(said: dict[str, str], params: dict[str, str], qemus: tuple[str, str]) -> None:
+    sides = platforms.sides({"--platform": "tcg", **said}.get, params)
+    assert tuple(side.qemu for side in sides) == qemus
+
+
 def test_a_case_says_where_its_guest_goes() -> None:
     params: dict[str, Any] = {"lab_cpu": "a", "dst_lab_kernel": "new", "dst_lab_cpu": "b", "lifecycle": "kvm-migrate"}
     assert Params(params).id == "a-to-new-to-b-kvm-migrate"

@@ -121,6 +121,14 @@ def test_a_guest_that_says_nothing(project: Project, monkeypatch: pytest.MonkeyP
     assert project.machines() == []
 
 
+def test_what_a_scenario_found_is_in_the_results(project: Project) -> None:
+    project.scenario("plain", body=f"trial.found |= {{'outcome': 'accepted', 'silent': True}}\n    {BODY}")
+    path = project.path / "scenarios" / "timers" / "test_it.py"
+    path.write_text(path.read_text().replace("def test_it(case, ", "def test_it(case, trial, "))
+    assert project.run().ret == OK
+    assert project.only_case()["params"] == {"word": "plain", "outcome": "accepted", "silent": True}
+
+
 def test_known(project: Project) -> None:
     project.scenario("fault=refuses")
     project.known("fault=refuses", "Unknown ramblock")

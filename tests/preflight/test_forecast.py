@@ -24,6 +24,7 @@ LEVEL = LevelFacts(
     {XNX: {28: {0: Taken(0, ("TPIDR_EL1",))}}, NV: {24: {2: Taken(0)}}},
     {"ICC_CTLR_EL1": 0x400, "ICC_AP1R0_EL1": 0},
 )
+NO_VM = Outcome(hindered=frozenset({"vm"}), why="EINVAL")
 HOST = HostFacts("there", "7.3", 62_500_000, 4096, 48, {"pmu": True, "sve": False}, {"el1": (LEVEL,)})
 
 
@@ -64,7 +65,7 @@ def test_registers_decide(registers: dict[str, int | None], sentence: str) -> No
 
 def test_features_addresses_levels_and_the_gic_decide() -> None:
     with_sve = replace(LEVEL, features=("pmu", "sve"))
-    assert forecast(host(with_sve), HOST, "el1").hindered == ("the destination offers no sve for vCPUs",)
+    assert forecast(host(with_sve), HOST, "el1").hindered == {"sve": "the destination offers no sve for vCPUs"}
     poor = replace(HOST, offered={"pmu": True, "sve": True}, levels={"el1": (with_sve, LEVEL)})
     assert not forecast(HOST, poor, "el1").fails  # a guest without SVE stays without, wherever it goes
     assert "36 bits" in forecast(HOST, replace(HOST, ipa_bits=36), "el1").sentence()
@@ -89,7 +90,10 @@ def test_another_counter_is_a_change() -> None:
             Outcome(refused=frozenset({NV, XNX})),
             f"refused: no more was foretold, {XNX} came",
         ),
-        (Forecast("el1", refused={NV: ""}), Outcome(hindered="no VM"), "hindered: False was foretold, True came; no VM"),
+        (Forecast("el1", refused={NV: ""}), NO_VM, "hindered: no more was foretold, vm came; EINVAL"),
+        (Forecast("el1", hindered={"sve": ""}), NO_VM, "hindered: sve was foretold, vm came; EINVAL"),
+        (Forecast("el1", hindered={"sve": ""}), Outcome(refused=frozenset({NV})), "hindered: sve was foretold, no more came"),
+        (Forecast("el1"), NO_VM, "failed: False was foretold, True came; EINVAL"),
         (Forecast("el1", changed={NV: ""}), Outcome(), f"changed: {NV} was foretold, no more came"),
         (Forecast("el1"), Outcome(lacking=frozenset({XNX})), f"only at the destination: no more was foretold, {XNX} came"),
     ],
@@ -103,7 +107,7 @@ def test_a_forecast_that_does_not_come_true_is_told(foretold: Forecast, came: Ou
     [
         (Forecast("el1"), Outcome()),
         (Forecast("el1", refused={NV: ""}), Outcome(refused=frozenset({NV}))),
-        (Forecast("el1", hindered=("no sve",)), Outcome(hindered="no VM")),
+        (Forecast("el1", hindered={"vm": "no sve"}), NO_VM),
         (
             Forecast("el1", changed={NV: "", "CNTFRQ_EL0": ""}, lacking=(XNX,)),
             Outcome(changed=frozenset({NV}), lacking=frozenset({XNX})),
@@ -112,6 +116,22 @@ def test_a_forecast_that_does_not_come_true_is_told(foretold: Forecast, came: Ou
 )
 def test_one_that_does_says_nothing(foretold: Forecast, came: Outcome) -> None:
     assert disagreement(foretold, came) == ""
+
+
+@pytest.mark.parametrize(
+    ("came", "sentence"),
+    [
+        (Outcome(), "succeeded"),
+        (NO_VM, "failed: no VM for want of vm (EINVAL)"),
+        (Outcome(refused=frozenset({NV, XNX})), f"failed: {XNX}, {NV} refused"),
+        (
+            Outcome(changed=frozenset({NV}), lacking=frozenset({XNX})),
+            f"succeeded and changed {NV} (only the destination has {XNX})",
+        ),
+    ],
+)
+def test_an_outcome_in_words(came: Outcome, sentence: str) -> None:
+    assert came.sentence() == sentence
 
 
 def test_facts_come_back_from_their_file(tmp_path: Path) -> None:

@@ -49,6 +49,12 @@ def test_every_field_of_the_spec_and_nothing_else() -> None:
     assert differing == changed
 
 
+def test_what_else_a_machine_is_comes_last_of_its_own_words() -> None:
+    other = arguments(replace(SPEC, options=("its=off", "acpi=off"), arguments=("-device", "virtio-rng-pci")), WIRING)
+    assert other[other.index("-machine") + 1] == "virt,gic-version=3,its=off,acpi=off"
+    assert other[-6:-4] == ["-device", "virtio-rng-pci"]
+
+
 @pytest.mark.parametrize(("start", "more"), [(Start.RUNNING, []), (Start.PAUSED, []), (Start.INCOMING, ["-incoming", "defer"])])
 def test_how_it_begins(start: Start, more: list[str]) -> None:
     plain = arguments(SPEC, WIRING)

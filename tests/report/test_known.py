@@ -159,6 +159,41 @@ REAL = {
         ),
         ("before CVAL", "late"),
     ),
+    "kvm-first-entry-stage-2": (
+        (
+            "nested: armed in-l2 at EL2 with E2H=0 on host through kvm-restore in the lab neoverse-n2: destination console: the guest "
+            "panicked: @1 panic cpu=0 el=2 esr=0x86000015 elr=0x40203200 far=0x40203200 text=exception in L2, vector 4; suspect guest"
+        ),
+        ("esr=0x86000015", "esr=0x86000007"),
+    ),
+    "kvm-list-6.12-7.3": (
+        (
+            "registers: register-list at EL1 through kvm-migrate in the lab trixie neoverse-n2: only 6.12.117, the source, has "
+            "PIRE0_EL1, PIR_EL1, TCR2_EL1; only 7.3.4, the destination, has KVM_VENDOR_HYP_BMAP_2, PMMIR_EL1; suspect kernel (L0)"
+        ),
+        ("PMMIR_EL1", "PMMIR_EL1, POR_EL1"),
+    ),
+    "kvm-list-7.3-6.12": (
+        (
+            "registers: register-list at EL1 through kvm-migrate in the lab trixie-backports neoverse-n2: only 7.3.4, the source, has "
+            "KVM_VENDOR_HYP_BMAP_2, PMMIR_EL1; only 6.12.117, the destination, has PIRE0_EL1, PIR_EL1, TCR2_EL1; suspect kernel (L0)"
+        ),
+        ("TCR2_EL1", "TCR2_EL1, TCR_EL1"),
+    ),
+    "kvm-list-max-7.3-6.12": (
+        (
+            "registers: register-list at EL1 through kvm-migrate in the lab trixie-backports max,lpa2=off: only 7.3.4, the source, "
+            "has KVM_VENDOR_HYP_BMAP_2, PMMIR_EL1, SCTLR2_EL1; suspect kernel (L0)"
+        ),
+        ("PMMIR_EL1, ", ""),
+    ),
+    "kvm-list-max-6.12-7.3": (
+        (
+            "registers: register-list at EL1 through kvm-migrate in the lab trixie max,lpa2=off: only 7.3.4, the destination, has "
+            "KVM_VENDOR_HYP_BMAP_2, PMMIR_EL1, SCTLR2_EL1; suspect kernel (L0)"
+        ),
+        ("PMMIR_EL1, ", ""),
+    ),
     "kvm-e2h0-without-el2": (
         (
             "registers: e2h0 through kvm-straight in the lab neoverse-n2: KVM_ARM_VCPU_INIT takes HAS_EL2_E2H0 without HAS_EL2; "
@@ -238,7 +273,7 @@ REAL = {
             "timers: cntp_el02 expired-masked tval none at EL2 with E2H=1 on host with 2 vCPUs through poll-registers in the lab "
             "neoverse-n2: CNTP_CTL_EL02.ISTATUS is missing 611.3 ms after CVAL on vCPU 0 (and 1 more); suspect kernel (L0)"
         ),
-        ("CNTP_CTL_EL02.ISTATUS", "CNTP_CTL_EL0.ISTATUS"),
+        ("CNTP_CTL_EL02.ISTATUS", "CNTHP_CTL_EL2.ISTATUS"),
     ),
     "kvm-hacr-el2-trap": (
         (
@@ -306,6 +341,70 @@ REAL = {
             "background: route had 0x1, has 0x0 (and 71 more); suspect kernel (L0)"
         ),
         ("route had 0x1", "priority had 0x1"),
+    ),
+    "qemu-counter-frequency-not-checked": (
+        ("migration: cntfrq-slower through live-unix: the counter of vCPU 0 went back by 4.4 ms; suspect QEMU"),
+        ("vCPU 0 went back", "vCPU 1 went back"),
+    ),
+    "qemu-vector-length-not-checked": (
+        (
+            "migration: sve-shorter through live-unix: the guest found: vCPU 0: the SVE vector length had 128 bytes, has 64; "
+            "registers differ: cpu0/P#, cpu0/VG, cpu0/Z#; suspect QEMU"
+        ),
+        ("cpu0/P#", "cpu0/X#"),
+    ),
+    "qemu-gic-layout-not-checked": (
+        (
+            "migration: gic-4-to-3 through live-unix: destination console: the guest panicked: @1 panic cpu=1 el=2 esr=0x96000010 "
+            "elr=0x40203284 far=0x80f0100 text=unexpected exception, vector 4; suspect QEMU"
+        ),
+        ("cpu=1", "cpu=0"),
+    ),
+    "qemu-memory-map-not-checked": (
+        (
+            "migration: highmem-off through live-unix: destination console: the guest panicked: @1 panic cpu=0 el=1 esr=0x96000010 "
+            "elr=0x40200204 far=0x4010000000 text=unexpected exception, vector 4; suspect QEMU"
+        ),
+        ("far=0x4010000000", "far=0x9000000"),
+    ),
+    "qemu-gic-priority-bits-not-checked": (
+        (
+            "migration: gic-5-bit-priorities through live-unix: the guest found: vCPU 0: ICC_RPR_EL1 had 0x60, has 0xff (and 3 more); "
+            "suspect QEMU"
+        ),
+        ("ICC_RPR_EL1", "ICC_PMR_EL1"),
+    ),
+    "qemu-nvme-save-crash": (
+        (
+            "migration: nvme-gone through live-unix: destination: crash, source (SIGSEGV): the destination did not take the stream: load "
+            "of migration failed: Invalid argument: Unknown section or instance '0000:00:01.0/nvme' 0; the source says device: it was "
+            "killed by SIGSEGV without a word; the registers of new machines there could not be compared: source-new: QEMU was killed "
+            "by SIGSEGV; suspect QEMU"
+        ),
+        ("source-new: QEMU was killed by SIGSEGV", "source-new: QEMU was killed by SIGABRT"),
+    ),
+    "qemu-10-to-11-isar0": (
+        (
+            "migration: qemu-trixie-to-this through live-unix: destination: register missing, ID_AA64ISAR0_EL1: the destination did not "
+            "take the stream: handle_cpreg_only_in_incoming_stream: ID_AA64ISAR0_EL1 (0x1013c030) in the incoming stream but unknown "
+            "on the destination: fail migration; only the source has ID_AA64ISAR0_EL1; suspect QEMU"
+        ),
+        ("missing, ID_AA64ISAR0_EL1:", "missing, ID_AA64ISAR0_EL1, ID_AA64ISAR1_EL1:"),
+    ),
+    "qemu-11-to-10-crash": (
+        (
+            "migration: qemu-this-to-trixie through live-unix: destination: crash, destination (vmstate_load_state): the destination did "
+            "not take the stream: migration/vmstate.c:172: vmstate_load_state: Assertion `first_elem || !n_elems || !size' failed.; the "
+            "source says failed: Channel error: Input/output error; only the destination has ID_AA64ISAR0_EL1; suspect QEMU"
+        ),
+        ("`first_elem", "`last_elem"),
+    ),
+    "qemu-7-and-later": (
+        (
+            "migration: qemu-this-to-bookworm through live-unix: destination: register missing: the destination did not take the stream: "
+            "Invalid value 274 expecting positive value <= 258; Failed to load cpu:cpreg_vmstate_array_len; suspect QEMU"
+        ),
+        ("274", "300"),
     ),
 }
 

@@ -20,7 +20,7 @@ from harness.lifecycle.passage import Passage
 from harness.qemu.machine import Machine
 from harness.qemu.spec import MachineSpec, Start
 from harness.state import edit
-from harness.state.model import State
+from harness.state.model import Origin, State
 from tests.qemu.fakes import workshop
 
 GOLDEN = Path(__file__).parents[1] / "state" / "golden"
@@ -123,11 +123,52 @@ def test_a_stream_that_is_cut_off_is_compared_so_far_and_not_called_the_same(
     assert "cannot be told: 0 of " in done.output and "only the first" not in done.output
 
 
-def test_views_that_cannot_be_compared(states: Callable[..., list[Path]], golden: Callable[[str], Path]) -> None:
+def test_of_two_views_what_both_show_is_compared(states: Callable[..., list[Path]], golden: Callable[[str], Path]) -> None:
     before, _ = states({})
     done = run("diff", before, golden("max-saved"))
+    assert done.exit_code == 1
+    assert "ID_AA64MMFR1_EL1.XNX 0 -> 1" in done.output and "only " not in done.output
+    assert done.output.endswith(
+        "differ: 2 of 2 values that the gdb view and the stream view both show that must survive did not\n"
+    )
+
+
+def test_two_views_that_share_nothing_cannot_be_compared(states: Callable[..., list[Path]], tmp_path: Path) -> None:
+    before, _ = states({})
+    State("kvm", {"cpu0/X9": 1}).save(tmp_path / "kvm.json")
+    done = run("diff", before, tmp_path / "kvm.json")
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-    assert "a gdb view cannot be compared with a stream view" in done.stderr
+    assert "the two states share no register" in done.stderr
+
+
+# -- what a kernel says of its registers
+
+
+@pytest.mark.parametrize(
+    ("writable", "value", "says"),
+    [
+        ({"ID_AA64MMFR1_EL1": 0xF}, 1 << 28, "; not writable on 7.3.4, so KVM_SET_ONE_REG refuses it"),
+        ({"ID_AA64MMFR1_EL1": 0xF}, 1 << 28 | 1, "; XNX not writable on 7.3.4, so KVM_SET_ONE_REG refuses it"),
+        ({"ID_AA64MMFR1_EL1": 0xF << 28}, 1 << 28, ""),
+        ({}, 1 << 28, ""),
+    ],
+)
+def test_what_the_kernel_says_cannot_be_written_is_told(
+    tmp_path: Path, writable: dict[str, int], value: int, says: str
+) -> None:
+    paths = [tmp_path / "before.json", tmp_path / "after.json"]
+    State("kvm", {"cpu0/ID_AA64MMFR1_EL1": 0}, Origin("6.12.117+deb13")).save(paths[0])
+    State("kvm", {"cpu0/ID_AA64MMFR1_EL1": value}, Origin("7.3.4+deb13-cloud-arm64", writable)).save(paths[1])
+    first = run("diff", *paths).output.splitlines()[0]
+    assert first.startswith("ID_AA64MMFR1_EL1.") and (first.endswith(f"){says}") if says else "writable" not in first), first
+
+
+def test_a_field_whose_old_values_are_taken_is_not_said_to_be_refused(tmp_path: Path) -> None:
+    paths = [tmp_path / "before.json", tmp_path / "after.json"]
+    State("kvm", {"cpu0/ID_AA64MMFR2_EL1": 2 << 24}).save(paths[0])
+    State("kvm", {"cpu0/ID_AA64MMFR2_EL1": 0}, Origin("7.3.4", {"ID_AA64MMFR2_EL1": 0})).save(paths[1])
+    first = run("diff", *paths).output.splitlines()[0]
+    assert first.endswith("; not writable on 7.3.4")
 
 
 # -- bundles
@@ -155,13 +196,38 @@ def test_two_bundles_by_their_states_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("side", "status", "compared"), [("before", 1, ["before"]), ("after", 0, ["after"]), ("", 1, ["after", "before"])]
+)
+@pytest.mark.parametrize("bundle_first", [True, False])
+def test_either_side_of_a_bundle_with_a_file(
+    tmp_path: Path, side: str, status: int, compared: list[str], bundle_first: bool
+) -> None:
+    bundle = a_bundle(tmp_path / "b", X0=2)
+    State("gdb", {**BEFORE, "cpu0/X0": 2}).save(tmp_path / "file.json")
+    files = [bundle, tmp_path / "file.json"]
+    done = run("diff", *(files if bundle_first else reversed(files)), *(["--side", side] if side else []), "--json")
+    outcomes = json.loads(done.output)
+    bundles = [outcome["before" if bundle_first else "after"] for outcome in outcomes]
+    assert (done.exit_code, sorted(path.rpartition("/0-0-")[2] for path in bundles)) == (
+        status,
+        [f"{name}-gdb.json" for name in compared],
+    )
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
-    [(("empty",), "and no bundle"), (("bundle", "file"), "a bundle and a file"), (("file",), "say two files, or one bundle")],
+    [
+        (("empty",), "and no bundle"),
+        (("empty", "kvm"), "and no bundle"),
+        (("bundle", "kvm"), "the bundle has no state of a kvm view"),
+        (("file",), "say two files, or one bundle"),
+    ],
 )
 def test_what_cannot_be_paired(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
     (tmp_path / "empty").mkdir()
     a_bundle(tmp_path / "bundle")
     (tmp_path / "file").write_text("{}")
+    State("kvm", BEFORE).save(tmp_path / "kvm")
     done = run("diff", *(tmp_path / word for word in words))
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert says in done.stderr

@@ -134,10 +134,12 @@ def _machine() -> bytes:
             "its": {"0x0": 1, "0x80": 1 << 62},
         },
         "devices": {"uart": {"flags": 144}, "console": {"queue": [1, 2]}},
+        "host": {"kernel": "7.3.4+deb13-cloud-arm64", "masks": [15 << n % 60 for n in range(192)]},
+        "tags": 2 * PAGE // 16,
         "extents": [[0, PAGE], [16 * PAGE, 17 * PAGE]],
     }
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
-    return sealed(text + b"\x5a" * PAGE + b"\xa5" * PAGE, len(text))
+    return sealed(text + b"\x5a" * PAGE + b"\xa5" * PAGE + b"\x07" * (2 * PAGE // 16), len(text))
 
 
 def resealed(mutant: bytes) -> bytes:
@@ -336,6 +338,8 @@ def _same_machine(ours: bytes, theirs: bytes) -> bool:
         header = json.loads(body[:length])
         ram = bytearray(header["config"]["memory_mib"] << 20)
         memory = body[length:]
+        tags = memory[len(memory) - header["tags"] :]
+        memory = memory[: len(memory) - header["tags"]]
         for start, end in header["extents"]:
             ram[start:end], memory = memory[: end - start], memory[end - start :]
         if memory or len(ram) != header["config"]["memory_mib"] << 20:
@@ -349,7 +353,7 @@ def _same_machine(ours: bytes, theirs: bytes) -> bool:
         kept: list[Any] = [[vcpu["events"], vcpu["mp_state"]] for vcpu in header["vcpus"]]
         kept += [config[key] for key in ("features", "vcpus", "memory_mib", "append")]
         kept += [gic[key] for key in ("distributor", "redistributors", "cpus", "its")]
-        kept += [gic["levels"]["ppis"], gic["levels"]["spis"], header["devices"], zlib.crc32(ram)]
+        kept += [gic["levels"]["ppis"], gic["levels"]["spis"], header["devices"], zlib.crc32(ram), tags]
         return named, kept
 
     (a, more), (b, other) = parts(ours), parts(theirs)

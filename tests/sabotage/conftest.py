@@ -47,10 +47,10 @@ def new_lab_trial(lab_bench: LabBench) -> Iterator[NewTrial]:
 
 
 def _maker(bench: Bench, cpu: str, open_trials: ExitStack) -> NewTrial:
-    def make(way: str | Way, *, level: str = "el1", runs_on_ms: int = 0) -> SabotagedTrial:
+    def make(way: str | Way, *, level: str = "el1", runs_on_ms: int = 0, **more: str) -> SabotagedTrial:
         name = way if isinstance(way, str) else way.__name__
         lifecycle = LIFECYCLES[way] if isinstance(way, str) else Lifecycle(name, way, runs_on_ms=runs_on_ms)
-        trial = SabotagedTrial(bench, {"level": level, "vcpus": 1, "cpu": cpu, "lifecycle": name}, way=lifecycle)
+        trial = SabotagedTrial(bench, {"level": level, "vcpus": 1, "cpu": cpu, "lifecycle": name, **more}, way=lifecycle)
         open_trials.callback(trial.close)
         return trial
 

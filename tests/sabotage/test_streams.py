@@ -155,3 +155,27 @@ def test_flipped_memory_is_caught_by_the_guest(bits: int, new_trial: NewTrial) -
     trial.conclude()
     with caught(trial, GuestFailure, r"vCPU 0: node \d+ at 0x[0-9a-f]+"):
         hear_and_judge(trial, guest)
+
+
+def test_a_view_that_shows_another_register_than_the_stream_is_caught(new_trial: NewTrial) -> None:
+    def lying(passage: Passage, machine: Machine) -> Machine:
+        def look(at: Machine) -> State:
+            seen = passage.look(at)
+            return State(seen.view, {**seen.registers, "cpu0/TPIDR_EL1": 0x5AB07A6E})
+
+        machine.stop()
+        before = look(machine)
+        saved = passage.save(machine)
+        machine.dismiss()
+        restored = passage.twin()
+        passage.load(restored, saved.at(restored))
+        passage.compare(before, look(restored))
+        passage.compare_stream(saved, restored)
+        restored.cont()
+        return restored
+
+    trial = new_trial(lying)
+    guest = start(trial, "registers")
+    trial.put_through(guest, compare_streams=True)
+    with caught(trial, StateDiffers, r"the gdb view and the stream view disagree: TPIDR_EL1 0x5ab07a6e -> 0x[0-9a-f]+ on cpu0"):
+        trial.conclude()

@@ -1,0 +1,135 @@
+"""What a case needs to be tried again, and whether it is here; what the user names in place of it is not asked for.
+
+A QEMU that runs on this computer is a program, and none that a bundle names is started: it has to be a suite's that was set up,
+the one that is used here anyway, or one that the user names. A kernel and the QEMU of a lab run inside an emulated computer;
+they are taken from where they were, or out of the cache, where their content is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.assets import lab_parts as parts
+from harness.assets.debian import SUITES
+from harness.errors import HarnessError, MissingError, UsageError
+from harness.report.privacy import HOME
+from harness.rerun import inputs
+from harness.rerun.inputs import Input
+from harness.rerun.opened import Opened
+from harness.rerun.plan import Plan
+
+
+class Cannot(HarnessError):
+    """The case cannot be tried here; the text says what it needs."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A plan with options that mean something here, and what is not as it was in the bundle, in words."""
+
+    plan: Plan
+    notes: tuple[str, ...]
+
+
+def settle(opened: Opened, named: Mapping[str, str], root: Path) -> Settled:
+    """Return the plan for here. `named` are the user's options, in place of the bundle's; `root` is where scenarios are.
+
+    Raises Cannot, UsageError for options of the user's that cannot be meant.
+    """
+    scenario = root / opened.plan.path
+    if not scenario.is_file() or not scenario.resolve().is_relative_to(root.resolve()):
+        raise Cannot(f"needs the scenario {opened.plan.test} ({_of_harness(opened)})", where=str(root))
+    options = _chosen(opened, named)
+    if "hosts" not in named:
+        options.pop("hosts", None)
+    for name, needed in opened.inputs.items():
+        if name not in named and name.removeprefix("dst_") in _inputs_of(options["platform"]):
+            _find(name, needed, options)
+    notes = [f"{name} here is another: {_of_harness(opened)}" for name in _others(opened, scenario)]
+    return Settled(replace(opened.plan, options=options), (*_replaced(opened, options, named), *notes))
+
+
+def _inputs_of(platform: str) -> tuple[str, ...]:
+    lab = ("lab_kernel", "lab_qemu") if platform == "lab" else ()
+    return ("qemu", *lab) if platform in inputs.HERE else ()
+
+
+def _chosen(opened: Opened, named: Mapping[str, str]) -> dict[str, str]:
+    """Return the options: the bundle's, or the user's; of a bundle's platform that was replaced nothing but its QEMUs stay."""
+    platform = named.get("platform", opened.plan.platform)
+    kept = dict(opened.plan.options)
+    if platform != "lab":
+        kept = {name: value for name, value in kept.items() if "lab_" not in name}
+    if "lab_kernel" in named:
+        kept.pop("lab_modules", None)  # they are the other kernel's
+    if "dst_lab_kernel" in named:
+        kept.pop("dst_lab_modules", None)
+    if platform != opened.plan.platform and platform not in inputs.HERE:
+        kept = {}
+    return {**kept, **named, "platform": platform}
+
+
+def _find(name: str, needed: Input, options: dict[str, str]) -> None:
+    """Have an option name what the bundle had. Raises Cannot."""
+    option = f"--{name.replace('_', '-')}"
+    if needed.origin.removeprefix("Debian ") in SUITES:
+        suite = needed.origin.removeprefix("Debian ")
+        options[name] = suite
+        remedy = f"`harness setup {option.replace('--dst-', '--')} {suite}` gets it, {option} FILE|SUITE tries another"
+    elif name.endswith(("lab_kernel", "lab_qemu")):
+        options[name] = _file(name, needed, options)
+        remedy = f"{option} FILE names it, or another"
+    else:
+        options.pop(name, None)
+        remedy = f"{option} PATH|SUITE names it, or another"
+    try:
+        here = _here(name, options)
+    except (UsageError, MissingError) as error:
+        raise Cannot(f"needs {needed}: {error.what}", remedy=remedy) from error
+    if not here.same_as(needed):
+        raise Cannot(f"needs {needed}; here is {here.version} (SHA-256 {here.sha256[:16]}…)", remedy=remedy)
+
+
+def _here(name: str, options: Mapping[str, str]) -> Input:
+    if name in ("qemu", "dst_qemu"):
+        return inputs.qemu(options.get(name))
+    prefix = "dst_" if name.startswith("dst_") else ""
+    if name.endswith("lab_kernel"):
+        return inputs.lab_kernel(options.get(name), options.get(f"{prefix}lab_modules"))
+    return inputs.lab_qemu(options.get(name))
+
+
+def _file(name: str, needed: Input, options: Mapping[str, str]) -> str:
+    """Return a file with the content that is needed: the bundle's own path, or one in the cache. Raises Cannot."""
+    named = options.get(name, "")
+    path = Path(named.replace(HOME, str(Path.home()), 1)) if named.startswith(HOME) else Path(named)
+    if named and path.is_file():
+        return str(path)  # whether it is the same is seen when it has been read
+    kind = "kernel" if name.endswith("kernel") else "qemu"
+    for place in parts.place("x").parent.glob(f"{kind}-*"):
+        if (place / "asset.json").is_file() and parts.facts(place).get("content") == needed.sha256 and kind == "kernel":
+            return str(parts.tree(place) / "Image")
+    raise Cannot(f"needs {needed}", remedy=f"--{name.replace('_', '-')} FILE names it, or another")
+
+
+def _replaced(opened: Opened, options: Mapping[str, str], named: Mapping[str, str]) -> list[str]:
+    """Say in words which inputs are others, for the user named them."""
+    notes = []
+    for name, needed in opened.inputs.items():
+        if name in named and name.removeprefix("dst_") in _inputs_of(options["platform"]):
+            here = _here(name, options)
+            if not here.same_as(needed):
+                notes.append(f"{here.what} is {here.version} (SHA-256 {here.sha256[:16]}…), not {needed.version}")
+    return notes
+
+
+def _others(opened: Opened, scenario: Path) -> list[str]:
+    here = inputs.sources(scenario)
+    names = {inputs.SCENARIO: "the scenario", inputs.GUESTS: "the guests' build"}
+    return [words for name, words in names.items() if opened.sources.get(name) != here[name]]
+
+
+def _of_harness(opened: Opened) -> str:
+    return f"the bundle is of harness {opened.harness or 'unknown'}"

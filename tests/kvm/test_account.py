@@ -1,0 +1,116 @@
+"""What a machine has cost its host and where its counters are: bounds that hold, and kernels that break them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import StateDiffers, TimerFailure
+from harness.guest import timers
+from harness.guest.payload import Guest
+from harness.kvm.account import EXITS_A_SECOND, EXITS_AT_FIRST, Account, as_asked
+from harness.kvm.machine import KvmMachine
+from harness.lifecycle import LIFECYCLES
+from harness.lifecycle.passage import KvmPassage
+from harness.plugin.trial import Trial
+from harness.qemu.spec import Start
+
+ASKED = {"timer": "cntv", "instant": "armed", "by": "cval", "ahead_us": 400_000}
+Make = Callable[[str, Start], KvmMachine]
+
+
+def trial_of(*machines: KvmMachine) -> Trial:
+    return Trial(None, {}, machines=list(machines))  # type: ignore[arg-type]  # no case is started
+
+
+def through_restore(source: Make, destination: Make) -> Trial:
+    """Play the `timers` payload through `kvm-restore`, and return the trial with its machines."""
+    guest = Guest("timers", ASKED, source("source", Start.RUNNING))
+    guest.reach_now()
+    machines = [guest.machine]
+
+    def other(side: str, start: Start) -> KvmMachine:
+        machines.append(machine := destination(side, start))
+        return machine
+
+    LIFECYCLES["kvm-restore"].run(KvmPassage(other), guest.machine)
+    guest.follow(machines)
+    guest.go()
+    timers.hear_out(guest)
+    timers.judge(guest, interrupted=True)
+    guest.finish()
+    return trial_of(*machines)  # type: ignore[arg-type]  # all are of /dev/kvm
+
+
+def test_a_guest_that_waits_is_calm(standing_in: Callable[..., Make]) -> None:
+    trial = through_restore(standing_in(), standing_in())
+    trial.stayed_calm()
+    accounts = [machine.account() for machine in trial.machines if isinstance(machine, KvmMachine)]
+    assert len(accounts) == 2
+    assert all(account is not None and account.exits[0] > 50 and account.seconds > 0 for account in accounts)
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_a_kernel_that_leaves_the_guest_all_the_time_is_a_storm(standing_in: Callable[..., Make], side: str) -> None:
+    makes = {"source": standing_in(), "destination": standing_in(), side: standing_in("storms")}
+    trial = through_restore(makes["source"], makes["destination"])
+    says = rf"^a storm of exits: {side}: vCPU 0 left the guest \d{{6,}} times in [\d.]+ s \(\d+ times for the VMM\), at most \d{{4}} "
+    with pytest.raises(TimerFailure, match=says) as raised:
+        trial.stayed_calm()
+    assert raised.value.suspect == "kernel (L0)"
+
+
+def test_a_storm_explains_a_guest_that_does_not_end(standing_in: Callable[..., Make]) -> None:
+    machine = standing_in("storms")("source", Start.RUNNING)
+    Guest("timers", ASKED, machine).reach_now()
+    assert "; a storm of exits: source: vCPU 0 left the guest" in trial_of(machine).storm_words()
+
+
+def test_the_bound_grows_with_time() -> None:
+    assert not Account(2.0, (EXITS_AT_FIRST + 2 * EXITS_A_SECOND,), (0,)).storm()
+    told = Account(2.0, (5, EXITS_AT_FIRST + 2 * EXITS_A_SECOND + 1), (0, 9)).storm()
+    assert told == "vCPU 1 left the guest 7001 times in 2.00 s (9 times for the VMM), at most 7000 were expected"
+
+
+@pytest.mark.parametrize(("held", "right"), [(50, True), (52, True), (49, False), (53, False), (150, False)])
+def test_counters_are_the_hosts_less_the_offset(held: int, right: bool) -> None:
+    # Below zero, an offset is a number of 64 bits.
+    counters = {
+        "offset": 2**64 - 40,
+        "before": 10,
+        "after": 12,
+        "held": [{"0x603000000013df01": held.to_bytes(8, "little").hex()}],
+    }
+    if right:
+        as_asked(counters, where="destination")
+    else:
+        says = rf"KVM_ARM_SET_COUNTER_OFFSET: CNTPCT_EL0 of vCPU 0 is {held:#x}, not from 0x32 to 0x34"
+        with pytest.raises(StateDiffers, match=says):
+            as_asked(counters, where="destination")
+
+
+def by_offset(make: Make) -> KvmMachine:
+    """Save a machine whose counters have an offset, and restore it."""
+    source = make("source", Start.RUNNING)
+    Guest("timers", ASKED, source).reach_now()
+    source.stop()
+    saved = source.save(source.place / "state")
+    destination = make("destination", Start.INCOMING)
+    destination.restore(source.place / "state")
+    after = destination.look(Deadline.after(20))
+    stood, now = (int(state.registers["cpu0/CNTVCT_EL0"]) for state in (saved, after))
+    assert 0 <= now - stood < 10**9  # ns; nothing of the time in between
+    return destination
+
+
+def test_an_offset_is_as_asked_and_the_clock_stands_still(standing_in: Callable[..., Make]) -> None:
+    by_offset(standing_in(by_offset=True))
+
+
+def test_a_kernel_that_sets_another_offset_is_told(standing_in: Callable[..., Make]) -> None:
+    with pytest.raises(
+        StateDiffers, match=r"KVM_ARM_SET_COUNTER_OFFSET: CNTVCT_EL0 of vCPU 0 is 0x\w+, not from 0x\w+ to 0x\w+"
+    ):
+        by_offset(standing_in("sets another offset", by_offset=True))
