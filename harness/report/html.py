@@ -74,7 +74,6 @@ def render(
             lead=leading(run, past),
             kinds=kinds(case for case in broken if not case.missing),
             missing=[case for case in broken if case.missing],
-            mismatches=mismatches(run),
             known=known,
             untried={verdict: reasons(run.having(verdict)) for verdict in (Verdict.SKIP, Verdict.BLOCKED)},
             articles=articles,
