@@ -173,6 +173,7 @@ class Machine:
                 self.spec.machine,
                 self.spec.cpu,
                 self.spec.el2,
+                self.spec.mte,
                 self.spec.gic_version,
                 self.spec.accel,
                 self.spec.options,

@@ -35,9 +35,13 @@ def shared() -> Iterator[Workshop]:
         yield made
 
 
+# What all share, and what `harness kvm` does with them.
+NO_LIFECYCLES = ("__init__", "passage", "session")
+
+
 def test_the_table_is_complete() -> None:
     assert set(LIFECYCLES) >= NAMES
-    modules = [path.stem for path in Path(package.__file__).parent.glob("*.py") if path.stem not in ("__init__", "passage")]
+    modules = [path.stem for path in Path(package.__file__).parent.glob("*.py") if path.stem not in NO_LIFECYCLES]
     assert {inspect.getmodule(each.run).__name__.rpartition(".")[2] for each in LIFECYCLES.values()} == set(modules)  # type: ignore[union-attr]
 
 
