@@ -1,0 +1,75 @@
+"""Hearing a guest out that answers late, or ends while it is asked."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, cast
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import GuestFailure, GuestSilent
+from harness.guest import timers
+from harness.guest.payload import Guest
+
+HELLO = "@1 hello guest=timers el=1 e2h=0 vcpus=1 freq=1000 its=0 pauth=0 sve=0 sme=0"
+ARRANGED = "@1 arranged cpu=0 timer=cntv intid=27 instant=armed by=cval cval=0xc8 cnt=0x64 ctl=0x1"
+IRQ = "@1 irq cpu=0 intid=27 timer=cntv cval=0xc8 cnt=0xc9 ctl=0x5 n=1"
+TIMER = "@1 timer cpu=0 timer=cntv cval=0xc8 cnt=0x66 ctl=0x1 n=0"
+RESULT, END = "@1 result checks=14 failed=0", "@1 end"
+
+
+class Wire:
+    """A console on which lines wait; where there is none, the guest is silent."""
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = deque(lines)
+        self.said: list[bytes] = []
+        # What the guest says after it was asked.
+        self.answer: tuple[str, ...] = ()
+
+    def line(self, _: Deadline, what: str) -> str:
+        if not self.lines:
+            raise GuestSilent(f"waited for {what}")
+        return self.lines.popleft()
+
+    def say(self, data: bytes) -> None:
+        self.said.append(data)
+        if data == b"?":
+            self.lines.extend(self.answer)
+
+
+class Standing:
+    """A machine, as far as a guest that is heard needs one."""
+
+    side = "source"
+
+    def __init__(self, wire: Wire) -> None:
+        self.console = wire
+
+
+def heard_out(*after: str, answer: tuple[str, ...]) -> Guest:
+    wire = Wire(HELLO, ARRANGED, "@1 now")
+    arguments = {"timer": "cntv", "instant": "armed", "by": "cval"}
+    guest = Guest("timers", arguments, cast(Any, Standing(wire)))
+    guest.reach_now()
+    guest.go()
+    wire.lines.extend(after)
+    wire.answer = answer
+    timers.hear_out(guest)
+    return guest
+
+
+def test_a_guest_that_ends_while_it_is_asked_has_ended() -> None:
+    guest = heard_out(TIMER, IRQ, answer=(RESULT, END))
+    assert timers.judge(guest, interrupted=True) == 1
+
+
+def test_one_that_ends_without_ever_having_said_how_its_timer_stands_is_at_fault() -> None:
+    with pytest.raises(GuestFailure, match="ended before its `timer`"):
+        heard_out(IRQ, RESULT, END, answer=())
+
+
+def test_one_that_does_not_answer_is_silent() -> None:
+    with pytest.raises(GuestSilent, match="does not answer any more"):
+        heard_out(TIMER, answer=())
