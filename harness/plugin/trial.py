@@ -39,6 +39,7 @@ from harness.kvm.sample import Samples
 from harness.lab.ground import Ground, Watched
 from harness.lifecycle import LIFECYCLES, Lifecycle
 from harness.lifecycle.passage import KvmPassage, Pair, Passage, Saved
+from harness.plugin.hosts import described
 from harness.preflight.facts import HostFacts
 from harness.qemu.machine import AnyMachine
 from harness.qemu.migration import TransferFailed
@@ -358,6 +359,15 @@ class Trial:
         self.registers += registers
         self.interrupts += interrupts
 
+    def latencies_us(self) -> list[float]:
+        """Return how many µs after CVAL each interrupt of the timers came, as far as the guest can be read."""
+        found = []
+        for guest in self.guests:
+            if guest.name == "timers":
+                with suppress(HarnessError):  # a guest that wrote garbage: what it says of time is no measurement
+                    found += timers.latencies_us(guest)
+        return found
+
     def difference_words(self) -> str:
         """Return which registers must have survived and did not, numbered ones together: `; registers differ: cpu0/Z#`."""
         names = sorted({re.sub(r"/([A-Z])\d+$", r"/\1#", row.name) for row in self.differences})
@@ -447,6 +457,7 @@ class Trial:
             differences=self.differences,
             steps=tuple(self.timeline.steps),
             provenance=dict(provenance),
+            hosts=tuple(described(ground) for ground in self._distinct_grounds),
         )
 
     def _kernel_sides(self) -> Iterator[Side]:
