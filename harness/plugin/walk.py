@@ -67,7 +67,7 @@ def run(subject: Subject, *, steps: int, number: int) -> Tally:
     Raises the error of the shortest walk that fails, with its steps; NoEvidence where fewer steps could be made.
     """
     tally = Tally(steps)
-    walk = _walk(subject, tally)
+    walk = _walk(subject, tally, number)
     known = {
         "stateful_step_count": HOPS,
         "deadline": None,
@@ -89,7 +89,7 @@ def run(subject: Subject, *, steps: int, number: int) -> Tally:
     return tally
 
 
-def _walk(subject: Subject, tally: Tally) -> type[RuleBasedStateMachine]:
+def _walk(subject: Subject, tally: Tally, number: int) -> type[RuleBasedStateMachine]:
     """Return the walks with a subject, as Hypothesis has them."""
 
     class Walk(RuleBasedStateMachine):
@@ -124,7 +124,7 @@ def _walk(subject: Subject, tally: Tally) -> type[RuleBasedStateMachine]:
                 step()
             except HarnessError as error:
                 self.failed = tally.failed = True
-                error.what += f"; walked: {', '.join(self.path)}"
+                error.what += f"; seed {number} walked: {', '.join(self.path)}"
                 raise
 
     return Walk

@@ -73,10 +73,10 @@ def loses_the_third(machine: ModelMachine, lifecycle: str) -> None:
 
 
 FAULTS: dict[Fault, tuple[type[HarnessError], str]] = {
-    loses_a_bit: (StateDiffers, r"the bits were 0xb and are 0x9; walked: boot \w+, multifd"),
-    loses_an_interrupt: (GuestFailure, r"lost; walked: boot expired, snapshot, judge"),
-    loses_after_another: (GuestFailure, r"lost; walked: boot expired, file, live, judge"),
-    loses_the_third: (StateDiffers, r"0xa; walked: boot active, file, live, pause"),
+    loses_a_bit: (StateDiffers, r"the bits were 0xb and are 0x9; seed 1 walked: boot \w+, multifd"),
+    loses_an_interrupt: (GuestFailure, r"lost; seed 1 walked: boot expired, snapshot, judge"),
+    loses_after_another: (GuestFailure, r"lost; seed 1 walked: boot expired, file, live, judge"),
+    loses_the_third: (StateDiffers, r"0xa; seed 1 walked: boot active, file, live, pause"),
 }
 
 

@@ -512,6 +512,50 @@ REAL = {
         ),
         ("274", "300"),
     ),
+    "qemu-multifd-destination-hangs": (
+        (
+            "faults: return-path channels cut memory stay on cortex-a57 with 1 vCPU through multifd: destination: the destination hangs: "
+            "5 s after its connection had ended it had neither failed nor exited; suspect QEMU"
+        ),
+        ("destination: the destination", "source: the source"),
+    ),
+    "qemu-mapped-ram-size": (
+        (
+            "faults: one-way memory disabled on max with 2 vCPUs through file-mapped-ram: refusing: a destination with "
+            "{'memory_mib': 64} took the guest without a word; suspect QEMU"
+        ),
+        ("64", "16"),
+    ),
+    "qemu-stream-without-checksum": (
+        (
+            "faults: flipped cpu content memory on cortex-a57 with 1 vCPU through file: cpu0/V9 was 0x0 and is 0xff000000000000; "
+            "suspect QEMU"
+        ),
+        ("V9", "V8"),
+    ),
+    "qemu-mapped-ram-full-disk-unnamed": (
+        (
+            "faults: nothing memory on max with 2 vCPUs through file-mapped-ram: source: unknown cause: the source could not save: "
+            "ram_save_setup failed: Input/output error; suspect QEMU"
+        ),
+        ("Input/output error", "Operation not permitted"),
+    ),
+    "qemu-cont-after-migration": (
+        (
+            "faults: source-told-to-go-on memory on max with 1 vCPU through live-unix: 2 guests live: source is running, its migration "
+            "completed, and its guest answers `beat`; destination is running, its migration completed, and its guest answers `beat`; "
+            "expected was destination; suspect QEMU"
+        ),
+        ("2 guests live", "no guest lives"),
+    ),
+    "qemu-postcopy-allowed-memory-lost": (
+        (
+            "migration: postcopy-ram on max with 2 vCPUs through live-unix: the guest found: vCPU 1: node 1188 at 0x4026dc40: "
+            "sequence 1189, round 53, expected 48; 4 of 4 words wrong; checksum 0x1fe5a3bc7f6a7583, has 0x1fe5a3bc7f6a7583 "
+            "(and 33 more); suspect QEMU"
+        ),
+        ("sequence", "register"),
+    ),
 }
 
 

@@ -64,8 +64,8 @@ def a_page(data: bytes, trial: Trial, _: Machine) -> bytes:
 
 
 PLANTED: dict[Edit, tuple[type[Failure], str]] = {
-    a_register_of_one_that_has_moved: (StateDiffers, r"V9 was .*; walked: boot [\w-]+, [\w-]+, file-lossy$"),
-    a_page: (GuestFailure, r"the guest found: .* node \d+ .*; walked: boot memory, file-lossy, judge$"),
+    a_register_of_one_that_has_moved: (StateDiffers, r"V9 was .*; seed 1 walked: boot [\w-]+, [\w-]+, file-lossy$"),
+    a_page: (GuestFailure, r"the guest found: .* node \d+ .*; seed 1 walked: boot memory, file-lossy, judge$"),
 }
 
 
