@@ -141,10 +141,10 @@ def fleet(
     workers = () if any(word.startswith("-n") for word in arguments) else ("-n", "auto")
     order = Order((*workers, *arguments), shards, times)
     with ended_by_signals(), finish.parts(out) as parts:
-        found = run(entries, order, out, parts, lambda words: click.echo(words, err=True))
-        for line in finish.publish(out, found, place):
+        ended = run(entries, order, out, parts, lambda words: click.echo(words, err=True))
+        for line in finish.publish(out, ended.run, place):
             click.echo(line)
-    sys.exit(finish.status(found))
+    sys.exit(finish.status(ended.run) if ended.signalled is None else ended.signalled)
 
 
 @click.command()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from harness.host.ssh import SshHost
 from harness.report.merge import merge
 from harness.report.model import Run
 
+END_SECONDS = 30.0
+"""A thread whose host was given up is woken at once; its last calls may still have to fail."""
 PARTS_PER_HOST = 4
 """So many shards to each host: one that is twice as fast does twice as many, and the start of pytest is still a small part."""
 
@@ -75,10 +77,19 @@ class Work:
         return list(self._units)
 
 
-def run(entries: Sequence[RemoteHost], order: Order, out: Path, pieces: Path, say: Say) -> Run:
-    """Run the scenarios on these hosts and return the merged results; bundles go to `out`, parts and logs to `pieces`.
+@dataclass(frozen=True)
+class Ended:
+    """The merged results, and the exit status of the signal that ended the run early, if any."""
 
-    Raises UsageError where the user's mistake is, HostFailure where no host can be reached.
+    run: Run
+    signalled: int | None
+
+
+def run(entries: Sequence[RemoteHost], order: Order, out: Path, pieces: Path, say: Say) -> Ended:
+    """Run the scenarios on these hosts and merge the results; bundles go to `out`, parts and logs to `pieces`.
+
+    A signal (SystemExit, by `ended_by_signals`) ends what runs there, and the rest is missing. Raises UsageError where the
+    user's mistake is, HostFailure where no host can be reached.
     """
     count = order.shards or PARTS_PER_HOST * len(entries)
     units = [Unit(f"shard-{number}", shard=f"{number}/{count}") for number in range(1, count + 1)]
@@ -86,22 +97,26 @@ def run(entries: Sequence[RemoteHost], order: Order, out: Path, pieces: Path, sa
     pieces.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stations = _stations(entries, order, stack, say)
-        threads = [threading.Thread(target=_serve, args=(station, work, pieces), daemon=True) for station in stations]
-        with _lost_at_the_end(stations):
+        threads = [threading.Thread(target=_serve, args=(each, stations, work, pieces), daemon=True) for each in stations]
+        try:
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-    if work.error:
+        except SystemExit as signalled:
+            work.give_up(signalled)
+            _end(stations, threads)
+    status = work.error.code if isinstance(work.error, SystemExit) else None
+    if work.error and status is None:
         raise work.error
     if work.waiting:
         say(f"no host is left for {', '.join(unit.name for unit in work.waiting)}")
     names = dict.fromkeys([*(unit.name for unit in units), *(path.name for path in sorted(pieces.iterdir()) if path.is_dir())])
-    return merge([pieces / name for name in names], out)
+    return Ended(merge([pieces / name for name in names], out), int(status) if isinstance(status, int) else None)
 
 
-def _serve(station: Station, work: Work, pieces: Path) -> None:
-    """Have a host do units until none is left, or it is lost."""
+def _serve(station: Station, stations: Sequence[Station], work: Work, pieces: Path) -> None:
+    """Have a host do units until none is left, or it is lost. What no host could do ends the work of all."""
     lost: HarnessError | None = None
     while lost is None and (unit := work.take()):
         left: Unit | None = None
@@ -112,19 +127,21 @@ def _serve(station: Station, work: Work, pieces: Path) -> None:
             station.say(f"lost in {unit.name}: {lost}" if lost else f"{unit.name} has ended, {heard.ended} cases")
         except BaseException as error:  # noqa: BLE001  # of a thread: whoever joins it raises it
             work.give_up(error)
+            _lose(stations, "another host ended the run")
         finally:
             work.done(left)
 
 
-@contextmanager
-def _lost_at_the_end(stations: Sequence[Station]) -> Iterator[None]:
-    """Where the block is left by an error, give all hosts up: what runs there ends, and so do our threads."""
-    try:
-        yield
-    except BaseException:
-        for station in stations:
-            station.host.lose(HostFailure("it was given up", where=station.name))
-        raise
+def _end(stations: Sequence[Station], threads: Sequence[threading.Thread]) -> None:
+    """Give all hosts up: what runs there ends with the connection, and so do our threads."""
+    _lose(stations, "the run was interrupted")
+    for thread in threads:
+        thread.join(END_SECONDS)
+
+
+def _lose(stations: Sequence[Station], why: str) -> None:
+    for station in stations:
+        station.host.lose(HostFailure(why, where=station.name))
 
 
 def _stations(entries: Sequence[RemoteHost], order: Order, stack: ExitStack, say: Say) -> list[Station]:

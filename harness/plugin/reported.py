@@ -64,7 +64,10 @@ class Report:
 
 
 def reported(*reports: Report) -> Callable[[Test], Test]:
-    """Mark a scenario with the reports that it shows, a case each. Raises UsageError where their platforms differ."""
+    """Mark a scenario with the reports that it shows, and make a case of each.
+
+    Raises UsageError where they are for different platforms.
+    """
     platforms, *others = {tuple(report.platforms) for report in reports}
     if others:
         raise UsageError("its reports are for different platforms", remedy="write a test for each", where=reports[0].name)

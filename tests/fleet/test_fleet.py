@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -83,8 +84,8 @@ def fleet(project: Project) -> Iterator[Fleet]:
         yield Fleet(project, hosts)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_host_that_dies_costs_what_ran_on_it(fleet: Fleet, workers: int) -> None:
+def test_a_host_that_dies_costs_what_ran_on_it(fleet: Fleet) -> None:
+    workers = 2
     fleet.scenario(stuck=3)
     process = fleet.start("--shards", "2", "--", "-n", str(workers), *fleet.arguments())
     deadline = Deadline.after(100)
@@ -119,7 +120,7 @@ def with_patience() -> None:
 
 def test_two_hosts_share_the_cases(fleet: Fleet) -> None:
     fleet.scenario()
-    process = fleet.start("--shards", "5", "--", "-n", "1", *fleet.arguments())
+    process = fleet.start("--shards", "3", "--", "-n", "1", *fleet.arguments())
     said, told = process.communicate(timeout=150)
     assert process.returncode == 0, told
     cases = fleet.results()
@@ -130,6 +131,27 @@ def test_two_hosts_share_the_cases(fleet: Fleet) -> None:
     assert sorted(path.name for path in (fleet.project.path / "merged").iterdir() if path.is_file()) == [
         *("junit.xml", "kcidb.json", "measured.json", "report.html", "results.json", "results.ktap")
     ]
+
+
+def test_ctrl_c_ends_it_on_the_hosts_and_tells_what_there_is(fleet: Fleet) -> None:
+    fleet.scenario(stuck=3)
+    process = fleet.start("--shards", "2", "--", "-n", "0", *fleet.arguments())
+    deadline = Deadline.after(100)
+    while len(fleet.ran("two")) < 3:
+        assert not deadline.expired and process.poll() is None, process.communicate()
+        with_patience()
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    cases = {case["params"]["word"]: case for case in fleet.results()}
+    assert sorted(cases) == list(WORDS)
+    first, second, third = fleet.ran("two")[:3]
+    assert cases[first]["verdict"] == cases[second]["verdict"] == "pass"
+    assert cases[third]["message"] == "missing: it ran when its host was lost: two: the run was interrupted"
+    deadline = Deadline.after(20)
+    while fleet.project.machines() and not deadline.expired:
+        with_patience()
+    assert fleet.project.machines() == []
 
 
 def test_bundles_come_along(fleet: Fleet) -> None:
@@ -157,7 +179,7 @@ def test_no_host_is_left(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.host.remote.CONNECT_SECONDS", 2.0)
     merged = fleet.project.path / "merged"
     order = Order(("-n", "0", *fleet.arguments()), shards=12)
-    found = run(entries, order, merged, fleet.project.path / "parts", say)
+    found = run(entries, order, merged, fleet.project.path / "parts", say).run
     assert [words for words in said if words.startswith("one: left out: ")]
     assert sorted(str(case.params["word"]) for case in found.cases) == list(WORDS)
     assert found.totals[Verdict.PASS] == 2

@@ -426,6 +426,21 @@ REAL = {
         ),
         ("has PIRE0_EL1, PIR_EL1", "has PIR_EL1"),
     ),
+    "kvm-pmu-sets-cleared": (
+        (
+            "registers: core at EL1 on host with 1 vCPU through file in the lab trixie neoverse-n2: the guest found: vCPU 0: "
+            "PMCNTENSET_EL0 had 0x1e has 0x0 (and 2 more); registers differ: cpu0/PMCNTENCLR_EL0, cpu0/PMCNTENSET_EL0, "
+            "cpu0/PMINTENCLR_EL1, cpu0/PMINTENSET_EL1, cpu0/PMOVSCLR_EL0, cpu0/PMOVSSET_EL0; suspect kernel (L0)"
+        ),
+        ("cpu0/PMINTENCLR_EL1", "cpu0/PMCR_EL0"),
+    ),
+    "qemu-10-pmu-sets-by-gdb": (
+        (
+            "registers: core at EL1 on host with 1 vCPU through pause in the lab neoverse-n2 trixie: cpu0/PMCNTENSET_EL0 is 0x1e by "
+            "the guest and 0 by the gdb view; suspect kernel (L0)"
+        ),
+        ("and 0 by", "and 2 by"),
+    ),
     "qemu-kvm-gicd-irouter": (
         (
             "gic: edge at EL1 on host with 2 vCPUs through snapshot in the lab max,lpa2=off: the guest found: vCPU 0: spi 145, "
