@@ -132,6 +132,14 @@ def _remaining(asked: timers.Arrangement, read: list[timers.Reading]) -> float:
     return max(0, ticks) / asked.freq
 
 
+def latencies_us(guest: Guest) -> list[float]:
+    """Return for each interrupt how many µs it came after the guest could take it; none where the guest has not begun."""
+    if not guest.of_kind("hello") or not {"timer", "instant", "by"} <= guest.arguments.keys():
+        return []
+    asked = arrangement(guest)
+    return [ticks * 1e6 / asked.freq for ticks in timers.latencies(asked, readings(guest))]
+
+
 def compared(guest: Guest) -> int:
     """Return how many register values of the guest's own account the oracle has judged: CVAL, CNT and CTL of each reading."""
     return 3 * len(readings(guest))

@@ -27,15 +27,17 @@ from harness.guest.payload import Guest
 from harness.host.local import LocalHost, die_with_parent
 from harness.kvm.sample import Samples
 from harness.lifecycle import LIFECYCLES
-from harness.plugin import platforms, replay
+from harness.plugin import limit, platforms, replay, share
 from harness.plugin.matrix import Matrix, Params
-from harness.plugin.results import Recorder, provenance
+from harness.plugin.progress import Reporter
+from harness.plugin.results import NO_HISTORY, Recorder, provenance
 from harness.plugin.trial import Bench, Trial
-from harness.plugin.verdicts import conclude
+from harness.plugin.verdicts import check_repeats, conclude
 from harness.qemu.hub import Hub
-from harness.report import bundle
+from harness.report import bundle, journal, repeats, shards
+from harness.report.history import History
 from harness.report.known import KnownIssues, load
-from harness.report.model import Case, Compared
+from harness.report.model import Case, Compared, lost
 from harness.report.results import case_to_data
 from harness.rerun.plan import Order
 
@@ -75,7 +77,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--out", metavar="DIR", help="Where results and bundles go (default: out).")
     # For `harness repro` and its like: the one case that FILE describes (harness/rerun/plan.py), in place of a matrix's.
     group.addoption("--replay", metavar="FILE", help=argparse.SUPPRESS)
+    group.addoption("--history", metavar="FILE", help="The history that the run adds to, or none (default: in the cache).")
+    group.addoption("--repeat", type=int, default=1, metavar="N", help="Try each case N times; each try counts.")
+    group.addoption("--require", type=int, metavar="K", help="With --repeat: how many tries have to go well (default: all).")
     group.addoption("--known-issues", metavar="FILE", help="The list of known issues (default: scenarios/known_issues.toml).")
+    group.addoption("--journal-fd", type=int, help=argparse.SUPPRESS)  # where a fleet listens
+    share.add_options(group)
+    limit.add_option(group)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -84,8 +92,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "report(*reports): what has been reported and is shown, harness.plugin.reported.Report")
     if _is_worker(config) or config.getoption("--replay"):
         die_with_parent()
-    if not _is_worker(config):
-        config.stash[_RECORDER] = Recorder(_out(config))
+    if _is_worker(config):
+        _portion(config)
+    else:
+        reporter = Reporter(config)
+        config.pluginmanager.register(reporter, "harness-progress")  # of two hooks, that of the later plugin comes first
+        config.stash[_RECORDER] = Recorder(config, _out(config), reporter)
         config.pluginmanager.register(config.stash[_RECORDER], "harness-recorder")
         _check_options(config)
 
@@ -105,7 +117,11 @@ def _check_options(config: pytest.Config) -> None:
     """Refuse a mistake at once and in one line: a worker of pytest-xdist could only crash of it."""
     try:
         platforms.check(config.getoption)
+        check_repeats(config.getoption("--repeat"), config.getoption("--require"))
+        if (place := config.getoption("--history")) not in (None, NO_HISTORY):
+            History(Path(place)).close()
         _check_room(config)
+        _portion(config)
         if config.getoption("--known-issues"):
             _known_issues(config)
         _order(config)
@@ -120,6 +136,22 @@ def _order(config: pytest.Config) -> Order | None:
     if _ORDER not in config.stash:
         config.stash[_ORDER] = Order.read(Path(config.getoption("--replay")))
     return config.stash[_ORDER]
+
+
+def _portion(config: pytest.Config) -> None:
+    """Register what decides which of the cases are run: the limit of time, the shard. Raises UsageError."""
+    if said := config.getoption("--time-limit"):
+        limit.register(config, said)
+    if said := config.getoption("--shard"):
+        share.register(config, said, _planned, _out(config) if _tells(config) else None)
+    elif config.getoption("--times"):
+        raise UsageError("goes with --shard", where="--times")
+
+
+def _tells(config: pytest.Config) -> bool:
+    """Say whether this process leaves word of what is to be run: the first of those that collect it, where it is to be run."""
+    first = not _is_worker(config) or config.workerinput["workerid"] == "gw0"  # type: ignore[attr-defined]  # pytest-xdist's
+    return first and not config.getoption("collectonly")
 
 
 def _check_room(config: pytest.Config) -> None:
@@ -162,7 +194,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", [pytest.param(Params({}), id="elsewhere")])  # to be deselected
         return
     cases = [Params({**variant, **row}) for variant in platforms.variants(config.getoption) for row in rows]
-    metafunc.parametrize("case", [pytest.param(case, id=f"{platform}-{case.id}") for case in cases])
+    metafunc.parametrize(
+        "case", [pytest.param(case, id=name) for case in cases for name in _ids(f"{platform}-{case.id}", config)]
+    )
+
+
+def _ids(name: str, config: pytest.Config) -> list[str]:
+    """Return the ids of all tries of a case."""
+    count = config.getoption("--repeat")
+    return [name] if count == 1 else [repeats.marked(name, number) for number in range(1, count + 1)]
 
 
 def _replay(metafunc: pytest.Metafunc, matrix: Matrix, order: Order) -> None:
@@ -205,6 +245,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in elsewhere]
         if not items and not _is_worker(config):  # of a run with workers, pytest's exit status says it
             raise pytest.UsageError("no case is left; nothing would be proven")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave word of what is to be run, once: the first worker does, for a controller of pytest-xdist collects nothing."""
+    config = session.config
+    cases = [case for item in session.items if (case := _planned(item))]
+    if cases and _tells(config):
+        journal.plan(_out(config), cases)
+        if not config.getoption("--shard"):
+            (_out(config) / shards.NAME).unlink(missing_ok=True)
+        if not _is_worker(config):
+            config.stash[_RECORDER].collected = True
+
+
+def _planned(item: pytest.Item) -> Case | None:
+    """Return a scenario's item as a case that has no end yet, None for any other test."""
+    if not isinstance(item, pytest.Function) or not item.get_closest_marker("matrix"):
+        return None
+    params = cast(Params, item.callspec.params["case"])
+    platform = item.config.getoption("--platform")
+    case = conclude(item.nodeid, item.path.parent.name, platform, params, None, seconds=0.0, compared=Compared())
+    return lost(case, journal.KILLED)
 
 
 def _is_elsewhere(item: pytest.Function, lifecycles: Collection[str]) -> bool:
@@ -288,6 +351,9 @@ def pytest_runtest_makereport(
         case = _judged(item, call)
         # As text: execnet carries plain types only.
         report.harness_case = json.dumps(case_to_data(case))  # type: ignore[attr-defined]
+        if (trial := item.stash.get(_TRIAL, None)) is not None:
+            report.harness_versions = trial.versions  # type: ignore[attr-defined]
+            report.harness_latencies = trial.latencies_us()  # type: ignore[attr-defined]
         _show(item, report, case, call)
     return report
 
@@ -307,6 +373,8 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
         seconds=call.duration,
         compared=Compared(trial.registers, trial.interrupts) if trial else Compared(),
     )
+    if overran := limit.overran(item, error):
+        case = lost(case, overran)
     if trial is None:
         return case
     case = replace(case, params={**case.params, **trial.found}, arrangements=trial.arrangements)

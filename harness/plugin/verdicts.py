@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.errors import HarnessError, Suspect, Verdict
+from harness.errors import HarnessError, Suspect, UsageError, Verdict
 from harness.report.model import Case, Compared
 
 _LEVELS = {
@@ -17,6 +17,14 @@ _LAB = ("lab_kernel", "lab_cpu", "lab_qemu")
 _SAID = ("lifecycle", "level", "cpu", "vcpus", *_LAB, *(f"dst_{name}" for name in _LAB))
 LEVELS = tuple(_LEVELS)
 """What a guest is entered at, and at EL2 the value of HCR_EL2.E2H that it runs with."""
+
+
+def check_repeats(repeat: int, require: int | None) -> None:
+    """Refuse a number of tries that cannot be meant. Raises UsageError."""
+    if repeat < 1:
+        raise UsageError("each case is tried at least once", where=f"--repeat {repeat}")
+    if require is not None and not 1 <= require <= repeat:
+        raise UsageError(f"of {repeat} tries", where=f"--require {require}", remedy=f"say 1 to {repeat}, or --repeat more")
 
 
 def subject_params(params: Mapping[str, Any]) -> dict[str, str | int]:

@@ -27,6 +27,7 @@ from harness.report.evidence import Evidence, Side, Stream
 from harness.report.files import copy_limited, replaced_directory
 from harness.report.model import flatten
 from harness.report.privacy import HOME, Redactor
+from harness.report.repeats import base
 from harness.report.results import case_to_data
 
 FOLDER = "bundles"
@@ -120,7 +121,7 @@ def _rerun(evidence: Evidence) -> str:
 
 
 def _pytest(evidence: Evidence) -> str:
-    return shlex.join(["pytest", evidence.case.id, *evidence.options])
+    return shlex.join(["pytest", base(evidence.case.id), *evidence.options])
 
 
 def _readme(evidence: Evidence, streams: list[dict[str, object]]) -> str:

@@ -1,116 +1,137 @@
 """`report.html`: one file that says what broke, for whom it is the first thing they read.
 
-Everything in it comes from `out/` alone, so `make_report` can be run again at any time.
+Everything in it comes from `out/` and the history, so `make_report` can be run again at any time. The templates are one file
+for each section; this module says what each of them is given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import escape
+from markupsafe import Markup
 
-from harness.errors import HarnessError, UsageError, Verdict
-from harness.events import Step
-from harness.report import results
-from harness.report.evidence import DifferenceRow
+from harness.errors import Verdict
+from harness.report import measured, results
+from harness.report.exhibit import read_exhibit
 from harness.report.files import write_text
+from harness.report.measured import Latencies
 from harness.report.mismatches import mismatches
 from harness.report.model import BROKEN, Case, Run, flatten
-from harness.report.view import LETTERS, Exhibit, Tail, headline, matrix, reasons
+from harness.report.past import Past
+from harness.report.plots import spread_plot
+from harness.report.view import LETTERS, headline, kinds, leading, matrix, reasons, regressions
 
 NAME = "report.html"
-TAIL = 3000
-"""Characters of each console that are shown; the bundle has the rest."""
 ROOM = 2_500_000
 """Characters of HTML for evidence; cases beyond that are shown in short, which keeps the report below 5 MB."""
-ROWS = 40
-"""Registers that differ shown for each case."""
 
 
-def make_report(out: Path) -> Path:
-    """Write `out/report.html` from `out/results.json` and `out/bundles/`; give its path.
+def make_report(out: Path, past: Past | None = None) -> Path:
+    """Write `out/report.html` from `out/results.json` and `out/bundles/`, with what the history says; give its path.
 
     Raises UsageError when `results.json` is missing or wrong, and OSError when the report cannot be written. A bundle
     that is missing or damaged is said to be so in the report.
     """
     run = results.read(out)
-    exhibits: dict[str, Exhibit] = {}
+    template = _environment().get_template("evidence.html.j2")
+    articles: dict[str, Markup] = {}
     room = ROOM
-    for case in run.having(*BROKEN, Verdict.KNOWN):
-        exhibit = read_exhibit(out, case)
-        room -= len(escape(str(exhibit)))
-        if room < 0:
+    lead = leading(run, past)
+    for case in _telling(run, lead):
+        shown = read_exhibit(out, case)
+        article = Markup(template.render(shown=shown))  # noqa: S704  # it has been escaped
+        if len(article) > room:
             break
-        exhibits[case.id] = exhibit
+        room -= len(article)
+        articles[case.id] = article
     path = out / NAME
-    write_text(path, render(run, exhibits))
+    write_text(path, render(run, articles, past=past, latencies=measured.read(out)))
     return path
 
 
-def render(run: Run, exhibits: dict[str, Exhibit]) -> str:
-    """Return the report as HTML. `exhibits` holds the evidence to show by case id; other cases are shown in short."""
-    environment = Environment(
+def render(
+    run: Run,
+    articles: Mapping[str, Markup],
+    *,
+    past: Past | None = None,
+    latencies: Latencies | None = None,
+) -> str:
+    """Return the report as HTML. `articles` holds the evidence to show by case id; other cases are shown in short."""
+    past = past or Past()
+    broken = run.having(*BROKEN)
+    known: dict[str, list[Case]] = {}
+    for case in run.having(Verdict.KNOWN):
+        known.setdefault(str(case.known_issue), []).append(case)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            past=past,
+            headline=headline(run, past),
+            lead=leading(run, past),
+            kinds=kinds(case for case in broken if not case.missing),
+            missing=[case for case in broken if case.missing],
+            known=known,
+            untried={verdict: reasons(run.having(verdict)) for verdict in (Verdict.SKIP, Verdict.BLOCKED)},
+            articles=articles,
+            anchors=_anchors(run),
+            regressed=kinds(regressions(run, past)),
+            letters=LETTERS,
+            provenance=list(flatten(run.provenance)),
+            matrix=matrix(run),
+            mismatches=mismatches(run),
+            spreads=_spreads(run, latencies or {}),
+        )
+    )
+
+
+def _environment() -> Environment:
+    return Environment(
         loader=PackageLoader("harness.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    known: dict[str, list[Case]] = {}
-    for case in run.having(Verdict.KNOWN):
-        known.setdefault(str(case.known_issue), []).append(case)
-    telling = run.having(*BROKEN, Verdict.KNOWN)
-    return environment.get_template("report.html.j2").render(
-        run=run,
-        headline=headline(run),
-        broken=run.having(*BROKEN),
-        known=known,
-        untried={verdict: reasons(run.having(verdict)) for verdict in (Verdict.SKIP, Verdict.BLOCKED)},
-        exhibits=exhibits,
-        anchors={case.id: f"case-{number}" for number, case in enumerate(telling, 1)},
-        letters=LETTERS,
-        provenance=list(flatten(run.provenance)),
-        matrix=matrix(run),
-        mismatches=mismatches(run),
+
+
+def _telling(run: Run, lead: Case | None) -> list[Case]:
+    """Return the cases whose evidence is shown, what is most worth its room first: one of each kind, then the others."""
+    telling = [case for case in run.having(*BROKEN, Verdict.KNOWN) if case.bundle]
+    firsts = {each.first.id for each in kinds(telling)}
+    return sorted(telling, key=lambda case: (case is not lead, case.id not in firsts))
+
+
+def _anchors(run: Run) -> dict[str, str]:
+    telling = [case for case in run.having(*BROKEN, Verdict.KNOWN) if not case.missing]
+    numbered = {case.id: f"case-{number}" for number, case in enumerate(telling, 1)}
+    return numbered | {case.id: "missing" for case in run.cases if case.missing}
+
+
+def _spreads(run: Run, latencies: Latencies) -> list[dict[str, object]]:
+    """Return the plots of distributions, each with its title and what it means, where there is anything to plot."""
+    lifecycle = {case.id: case.lifecycle for case in run.cases}
+    late: dict[str, list[float]] = {}
+    for node, found in latencies.items():
+        if node in lifecycle:
+            late.setdefault(lifecycle[node], []).extend(found)
+    took: dict[str, list[float]] = {}
+    for case in run.having(Verdict.PASS, Verdict.KNOWN, Verdict.FAIL):
+        took.setdefault(case.lifecycle, []).append(case.seconds)
+    order = sorted({*late, *took}, key=lambda name: (name != "straight", name))
+    plots = (
+        (
+            "How late interrupts came",
+            "From the moment at which the guest could take it (CVAL, or its own unmasking) to its handler, on its own counter.",
+            spread_plot({name: late.get(name, []) for name in order}, "us", 0.1),
+        ),
+        (
+            "How long cases took",
+            "Of those that were tried to the end.",
+            spread_plot({name: took.get(name, []) for name in order}, "s", 1e-3),
+        ),
     )
-
-
-def read_exhibit(out: Path, case: Case) -> Exhibit:
-    """Read what the case's bundle shows best; of a bundle that is absent or damaged, the exhibit says so."""
-    if case.bundle is None:
-        return Exhibit(note="No bundle was written for this case.")
-    folder = out / case.bundle
-    try:
-        record = results.typed({"case.json": results.read_json(folder / "case.json")}, "case.json", dict, case.bundle)
-        differences = [DifferenceRow(**row) for row in record["differences"]]
-        return Exhibit(
-            rerun=str(record["rerun"]),
-            differences=tuple(differences[:ROWS]),
-            omitted=len(differences[ROWS:]),
-            steps=tuple(str(Step(**step)) for step in record["steps"]),
-            tails=tuple(tail for side in record["sides"] for tail in _tails(folder, side)),
-        )
-    except (HarnessError, OSError, KeyError, TypeError, ValueError) as error:
-        reason = error.what if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
-        return Exhibit(note=f"The bundle cannot be shown: case.json or a file that it names is damaged ({reason}).")
-
-
-def _tails(folder: Path, side: dict[str, object]) -> list[Tail]:
-    place = folder / "sides" / Path(str(side["folder"])).name
-    status = "exit status not known" if side["exit_status"] is None else f"exit status {side['exit_status']}"
-    about = f"QEMU {side['qemu_version'] or 'of unknown version'}, {status}"
-    console = Tail(f"{side['name']}: console", about, _end(place / "console.log"))
-    errors = Tail(f"{side['name']}: error output", about, _end(place / "stderr.log"))
-    return [console, errors] if errors.text else [console]
-
-
-def _end(path: Path) -> str:
-    """Return the last `TAIL` characters, whole lines where there are any."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - TAIL))
-        text = file.read().decode("utf-8", "replace")
-    if size <= TAIL:
-        return text
-    return f"[{size - TAIL} bytes before]\n" + (text.partition("\n")[2] or text)
+    return [{"title": title, "about": about, "plot": plot} for title, about, plot in plots if plot]

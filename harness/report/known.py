@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from harness.errors import Suspect, UsageError, Verdict
 from harness.report.model import Case, Scalar
 from harness.tables import meant, only
 
-KEYS = ("id", "what", "suspect", "dst_qemu", "dst_kernel", "qemu", "kernel", "seen", "when", "message", "reason", "evidence")
+KEYS = (
+    *("id", "what", "suspect", "dst_qemu", "dst_kernel", "qemu", "kernel", "seen", "when", "message", "reason", "evidence"),
+    "expires",
+)
 _VERSIONS = ("dst_qemu", "dst_kernel", "qemu", "kernel")
 CASE_KEYS = ("subject", "platform", "lifecycle")
 
@@ -55,6 +59,13 @@ class Issue:
     message: re.Pattern[str]
     reason: str
     evidence: str
+    # The last day on which it excuses anything; none: as long as it is in the list.
+    expires: date | None = None
+
+    @property
+    def expired(self) -> bool:
+        """True where its last day (UTC) is over: then it excuses nothing."""
+        return self.expires is not None and self.expires < datetime.now(UTC).date()
 
     def concerns(self, case: Case, versions: Mapping[str, Version]) -> bool:
         """Say whether `case` is one that the issue makes fail, on these versions by the names of `versions`."""
@@ -85,7 +96,10 @@ class KnownIssues:
         matching = [issue for issue in self.issues if issue.concerns(case, versions)]
         if case.verdict is Verdict.FAIL:
             excused = [issue for issue in matching if issue.message.search(case.message)]
-            return replace(case, verdict=Verdict.KNOWN, known_issue=excused[0].id) if excused else case
+            valid = [issue for issue in excused if not issue.expired]
+            if excused and not valid:
+                return replace(case, message=f"{case.message}; known issue {excused[0].id} expired on {excused[0].expires}")
+            return replace(case, verdict=Verdict.KNOWN, known_issue=valid[0].id) if valid else case
         if not matching:
             return case
         issue = matching[0]
@@ -99,19 +113,28 @@ class KnownIssues:
 def load(path: Path) -> KnownIssues:
     """Read the TOML file of known issues; raises UsageError with file and entry for anything it cannot mean."""
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
     except OSError as error:
         raise UsageError(f"cannot be read ({error.strerror})", where=str(path)) from error
     except ValueError as error:
         raise UsageError(f"is not TOML ({error})", where=str(path)) from error
-    only(data, ("issue",), str(path))
+    return parsed(text, str(path))
+
+
+def parsed(text: str, where: str) -> KnownIssues:
+    """Return the list that a text holds; raises UsageError with `where`, its file, and the entry."""
+    try:
+        data = tomllib.loads(text)
+    except ValueError as error:
+        raise UsageError(f"is not TOML ({error})", where=where) from error
+    only(data, ("issue",), where)
     entries = data.get("issue", [])
     if not isinstance(entries, list):
-        raise UsageError("'issue' must be a list of tables", where=str(path), remedy="write [[issue]]")
-    issues = tuple(_issue(entry, f"{path}: entry {number}") for number, entry in enumerate(entries, 1))
+        raise UsageError("'issue' must be a list of tables", where=where, remedy="write [[issue]]")
+    issues = tuple(_issue(entry, f"{where}: entry {number}") for number, entry in enumerate(entries, 1))
     names = [issue.id for issue in issues]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise UsageError(f"id {min(twice)!r} is given twice", where=str(path))
+        raise UsageError(f"id {min(twice)!r} is given twice", where=where)
     return KnownIssues(issues)
 
 
@@ -119,7 +142,7 @@ def _issue(entry: Mapping[str, object], where: str) -> Issue:
     if isinstance(name := entry.get("id"), str):
         where = f"{where} ({name})"
     only(entry, KEYS, where)
-    words = {key: _words(entry, key, where) for key in KEYS if key not in ("seen", "when", *_VERSIONS)}
+    words = {key: _words(entry, key, where) for key in KEYS if key not in ("seen", "when", "expires", *_VERSIONS)}
     suspects = [str(suspect) for suspect in Suspect]
     if (suspect := words["suspect"]) not in suspects:
         raise UsageError(f"unknown suspect {suspect!r}", where=where, remedy=meant(suspect, suspects))
@@ -142,7 +165,15 @@ def _issue(entry: Mapping[str, object], where: str) -> Issue:
         message=_pattern(words["message"], where),
         reason=words["reason"],
         evidence=words["evidence"],
+        expires=_day(entry, "expires", where),
     )
+
+
+def _day(entry: Mapping[str, object], key: str, where: str) -> date | None:
+    value = entry.get(key)
+    if value is not None and (not isinstance(value, date) or isinstance(value, datetime)):
+        raise UsageError(f"{key!r} must be a day", where=where, remedy="write it as 2027-01-31, without quotes")
+    return value
 
 
 def _specifier(text: str, name: str, where: str) -> SpecifierSet:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.errors import Suspect, Verdict
 
 SCHEMA = 1
 """Version of `results.json`; other programs read that file (design, section 5)."""
+
+FOUND = ("differs", "outcome", "cause", "culprit", "silent")
+"""Parameters that a case of two unlike machines is given when it has ended: what became of the guest."""
 
 Scalar = str | int | float | bool | None
 Params = Mapping[str, Scalar]
@@ -17,6 +20,12 @@ Provenance = Mapping[str, object]
 
 BROKEN = (Verdict.FAIL, Verdict.ERROR, Verdict.FIXED)
 """The verdicts that make a run fail, most telling first."""
+
+MISSING = "missing: "
+"""What the sentence of a case begins with that was planned and has no end: an error, for nothing was proven."""
+
+UNDER_TEST = ("lab_kernel", "lab_qemu", "dst_lab_kernel", "dst_lab_qemu")
+"""Parameters that name what is under test, and so change from one night to the next."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,17 @@ class Case:
         words = [f"{name}={value}" for name, value in self.params.items()]
         return " ".join([self.subject, self.lifecycle, *words])
 
+    @property
+    def missing(self) -> bool:
+        """True where the case was planned, and nobody has heard of its end."""
+        return self.verdict is Verdict.ERROR and self.message.startswith(MISSING)
+
+    @property
+    def key(self) -> str:
+        """What is the same on every kernel and QEMU, however it ends: the test, platform, lifecycle, other parameters."""
+        words = [f"{name}={value}" for name, value in self.params.items() if name not in (*UNDER_TEST, *FOUND)]
+        return f"{self.id.partition('[')[0]}[{' '.join([self.platform, self.lifecycle, *words])}]"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -75,6 +95,13 @@ class Run:
     def having(self, *verdicts: Verdict) -> tuple[Case, ...]:
         """Return the cases with one of `verdicts`, in the order in which these are given."""
         return tuple(case for verdict in verdicts for case in self.cases if case.verdict is verdict)
+
+
+def lost(case: Case, why: str) -> Case:
+    """Return a planned case as one that is missing, and why."""
+    return replace(
+        case, verdict=Verdict.ERROR, suspect=Suspect.HARNESS, message=f"{MISSING}{why}", seconds=0.0, compared=Compared()
+    )
 
 
 def flatten(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

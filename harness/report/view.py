@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.errors import Verdict
-from harness.report.evidence import DifferenceRow
 from harness.report.model import BROKEN, Case, Run
+from harness.report.past import Past
+from harness.report.sentences import core, kind
 
 ROW_PARAMS = {"timer": "{}", "instant": "{}", "sets": "{}", "el": "EL{}", "e2h": "E2H={}"}
 """Parameters that make a row of the matrix, and how they are written; the others are summed up in its cells."""
@@ -26,27 +27,6 @@ LETTERS = {
 
 
 @dataclass(frozen=True)
-class Tail:
-    """The end of one log of one side."""
-
-    title: str
-    about: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Exhibit:
-    """What of a bundle is shown; `omitted` counts the differences left out, `note` says why there is nothing."""
-
-    rerun: str = ""
-    differences: tuple[DifferenceRow, ...] = ()
-    omitted: int = 0
-    steps: tuple[str, ...] = ()
-    tails: tuple[Tail, ...] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Cell:
     """The cases of one row under one lifecycle: counts for each verdict, worst first, and the first telling case."""
 
@@ -56,35 +36,101 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One scenario under all lifecycles."""
+    """One scenario on one platform, under all lifecycles."""
 
     subject: str
     name: str
+    platform: str
     cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Scenarios down, lifecycles across."""
+    """Scenarios and platforms down, lifecycles across."""
 
     lifecycles: tuple[str, ...]
     rows: tuple[Row, ...]
+    platforms: tuple[str, ...]
 
 
-def headline(run: Run) -> str:
-    """Say in one sentence how the run ended, who is suspected, and what broke first."""
-    totals, count = run.totals, len(run.cases)
+@dataclass(frozen=True)
+class Kind:
+    """Cases that broke in the same way: one verdict, one suspect, one sentence but for its numbers."""
+
+    cases: tuple[Case, ...]
+
+    @property
+    def first(self) -> Case:
+        """The one that speaks for all."""
+        return self.cases[0]
+
+    @property
+    def sentence(self) -> str:
+        """What went wrong in the first of them."""
+        return core(self.first.message) or "No reason was given."
+
+    @property
+    def where(self) -> str:
+        """Subjects and lifecycles, with how many."""
+        return "; ".join(
+            ", ".join(f"{count} {name}" for name, count in Counter(names).most_common())
+            for names in ((case.subject for case in self.cases), (case.lifecycle for case in self.cases))
+        )
+
+
+def kinds(cases: Iterable[Case]) -> list[Kind]:
+    """Return the cases by the way in which they broke, worst verdict first, then the most frequent."""
+    groups: dict[tuple[str, str, str], list[Case]] = {}
+    for case in cases:
+        groups.setdefault((case.verdict, str(case.suspect), kind(case.message)), []).append(case)
+    order = list(LETTERS)
+    found = [Kind(tuple(group)) for group in groups.values()]
+    return sorted(found, key=lambda each: (order.index(each.first.verdict), -len(each.cases)))
+
+
+def headline(run: Run, past: Past | None = None) -> str:
+    """Say in one sentence how the run ended: what is new since the last one, or what broke first, and who is suspected."""
+    count = len(run.cases)
     if not count:
         return "Nothing was run, so nothing is proven."
     broken = run.having(*BROKEN)
-    if not broken:
+    told = leading(run, past)
+    if told is None:
         return _unbroken(run)
-    words = {Verdict.FAIL: "failed", Verdict.ERROR: "ended in an error", Verdict.FIXED: "did not fail as known"}
-    parts = [f"{totals[verdict]} {words[verdict]}" for verdict in BROKEN if totals[verdict]]
-    first = broken[0].message.partition("\n")[0].strip() or broken[0].id
+    first = told.message.partition("\n")[0].strip() or told.id
     suspects = Counter(str(case.suspect) for case in broken if case.suspect and "suspect" not in first)
     suspected = f", suspect {' and '.join(name for name, _ in suspects.most_common(2))}" if suspects else ""
-    return f"Of {_cases(count)}, {' and '.join(parts)}{suspected}: {first.rstrip('.')}."
+    new = regressions(run, past)
+    if new and past and past.previous:
+        plural = "regression" if len(new) == 1 else "regressions"
+        rest = len(broken) - len(new)
+        also = f" ({rest} more {'was' if rest == 1 else 'were'} broken before)" if rest else ""
+        return f"{len(new)} {plural} since {past.previous.started[:10]}{also}{suspected}: {first.rstrip('.')}."
+    return f"Of {_cases(count)}, {_ways(run)}{suspected}: {first.rstrip('.')}."
+
+
+def leading(run: Run, past: Past | None = None) -> Case | None:
+    """Return the broken case that a reader should look at first: what is new, or the worst; None where nothing broke."""
+    broken = regressions(run, past) or run.having(*BROKEN)
+    told = kinds(case for case in broken if not case.missing) or kinds(broken)
+    return told[0].first if told else None
+
+
+def regressions(run: Run, past: Past | None) -> list[Case]:
+    """Return the broken cases that were good in the last run."""
+    if not past or not past.comparison:
+        return []
+    new = {change.key for change in past.comparison.regressions}
+    return [case for case in run.having(*BROKEN) if case.key in new]
+
+
+def _ways(run: Run) -> str:
+    missing = sum(case.missing for case in run.cases)
+    words = {Verdict.FAIL: "failed", Verdict.ERROR: "ended in an error", Verdict.FIXED: "did not fail as known"}
+    counts = {verdict: run.totals[verdict] - (missing if verdict is Verdict.ERROR else 0) for verdict in BROKEN}
+    parts = [f"{counts[verdict]} {words[verdict]}" for verdict in BROKEN if counts[verdict]]
+    parts += [f"{missing} {'is' if missing == 1 else 'are'} missing"] if missing else []
+    return " and ".join(parts)
 
 
 def _unbroken(run: Run) -> str:
@@ -102,17 +148,17 @@ def _unbroken(run: Run) -> str:
 
 
 def matrix(run: Run) -> Matrix:
-    """Sum the cases up by scenario and lifecycle. `straight` comes first: every other column is read against it."""
+    """Sum the cases up by scenario, platform and lifecycle. `straight` comes first: every other column is read against it."""
     lifecycles = sorted({case.lifecycle for case in run.cases}, key=lambda name: (name != "straight", name))
-    grouped: dict[tuple[str, str], dict[str, list[Case]]] = {}
+    grouped: dict[tuple[str, str, str], dict[str, list[Case]]] = {}
     for case in run.cases:
         name = " ".join(form.format(case.params[key]) for key, form in ROW_PARAMS.items() if key in case.params) or "all"
-        grouped.setdefault((case.subject, name), {}).setdefault(case.lifecycle, []).append(case)
+        grouped.setdefault((case.subject, name, case.platform), {}).setdefault(case.lifecycle, []).append(case)
     rows = [
-        Row(subject, name, tuple(_cell(columns.get(lifecycle, [])) for lifecycle in lifecycles))
-        for (subject, name), columns in sorted(grouped.items())
+        Row(subject, name, platform, tuple(_cell(columns.get(lifecycle, [])) for lifecycle in lifecycles))
+        for (subject, name, platform), columns in sorted(grouped.items())
     ]
-    return Matrix(tuple(lifecycles), tuple(rows))
+    return Matrix(tuple(lifecycles), tuple(rows), tuple(sorted({case.platform for case in run.cases})))
 
 
 def _cell(cases: list[Case]) -> Cell:

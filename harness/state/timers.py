@@ -7,7 +7,7 @@ guest's own counter, so that a slow computer is never mistaken for a lost interr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -137,6 +137,25 @@ def instant_missed(asked: Arrangement, readings: Iterable[Reading]) -> float | N
     return max((reading.cval - arranged.get(reading.cpu, reading.cval)) / asked.freq for reading in missed) if missed else None
 
 
+def latencies(asked: Arrangement, readings: Iterable[Reading]) -> list[int]:
+    """Return for each interrupt how many ticks it came after the moment from which the guest could take it."""
+    readings = list(readings)
+    by_cpu = [[reading for reading in readings if reading.cpu == cpu] for cpu in range(asked.vcpus)]
+    return [late for own in by_cpu for _, late in _late(asked, own)]
+
+
+def _late(asked: Arrangement, own: Sequence[Reading]) -> Iterator[tuple[Reading, int]]:
+    """Yield each interrupt of one vCPU with its ticks after CVAL, or after what held it back."""
+    released = 0
+    for reading in own:
+        if reading.kind == "timer":
+            # What the guest held back itself (masked, disabled) can only come once the lifecycle is over.
+            released = 0 if asked.instant in ("armed", "periodic") else reading.cnt - _stood(own, reading)
+        elif reading.kind == "irq":
+            # Nobody can take an interrupt while the machine is stopped.
+            yield reading, reading.cnt - _stood(own, reading) - max(reading.cval, released)
+
+
 def _stood(readings: Sequence[Reading], reading: Reading) -> int:
     """Return by how much the timer's counter has gone on since the arrangement while the machine was stopped."""
     arranged = next((other for other in readings if other.kind == "arranged" and other.cpu == reading.cpu), reading)
@@ -185,21 +204,13 @@ def _count(asked: Arrangement, own: Sequence[Reading], cpu: int) -> list[Finding
 def _each_interrupt(asked: Arrangement, own: Sequence[Reading], cpu: int) -> list[Finding]:
     findings: list[Finding] = []
     bound = int(BOUND_SECONDS * asked.freq)
-    released = 0
-    for reading in own:
-        if reading.kind == "timer":
-            # What the guest held back itself (masked, disabled) can only come once the lifecycle is over.
-            released = 0 if asked.instant in ("armed", "periodic") else reading.cnt - _stood(own, reading)
-        if reading.kind != "irq":
-            continue
+    for reading, late in _late(asked, own):
         where = f"interrupt {reading.n} on vCPU {cpu}"
         if reading.intid != REGISTERS[asked.timer][1]:
             findings.append(Finding("wrong", cpu, f"{where} is INTID {reading.intid}"))
         if reading.cnt < reading.cval:
             ahead = asked.milliseconds(reading.cval - reading.cnt)
             findings.append(Finding("early", cpu, f"{where} came {ahead} before CVAL"))
-        # Nobody can take an interrupt while the machine is stopped.
-        late = reading.cnt - _stood(own, reading) - max(reading.cval, released)
         if late > bound:
             findings.append(Finding("late", cpu, f"{where} came {asked.milliseconds(late)} late"))
         if reading.ctl != ENABLE | ISTATUS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -12,8 +13,12 @@ from fnmatch import fnmatch
 import pytest
 
 from harness.deadline import Deadline
-from harness.report import results
+from harness.report import journal, results
+from harness.report.history import History
+from harness.report.model import lost
+from harness.report.trends import flaky
 from tests.plugin.conftest import BODY, Project
+from tests.report.report_samples import PASSED, run_of
 
 OK, FAILED, INTERRUPTED, USAGE = 0, 1, 2, 4
 
@@ -250,6 +255,164 @@ def test_kill_9_of_the_controller_leaves_no_machine(project: Project) -> None:
     assert _all_gone(pidfds)
     process.communicate()
     assert project.machines() == []
+
+
+def test_every_format_is_written(project: Project) -> None:
+    project.scenario("plain")
+    assert project.run().ret == OK
+    assert {path.name for path in (project.path / "out").iterdir()} == {
+        *("results.json", "junit.xml", "results.ktap", "kcidb.json", "report.html", "measured.json"),
+    }
+
+
+# -- what was planned and did not end
+
+DIES = f"""if case.word == "dies":
+        __import__("os")._exit(1)
+    {BODY}"""
+
+
+def test_the_case_of_a_worker_that_dies_is_missing(project: Project) -> None:
+    project.scenario("plain", "dies", "other", body=DIES)
+    run = project.run("-n", "2", "-q")
+    assert run.ret == FAILED
+    run.stdout.fnmatch_lines(["verdicts: 2 pass, 1 error (1 of them missing: planned, and not heard of); *"])
+    cases = {case["params"]["word"]: case for case in project.results()["cases"]}
+    assert cases["dies"]["verdict"] == "error"
+    assert cases["dies"]["message"].startswith("missing: worker 'gw") and "crashed while running" in cases["dies"]["message"]
+    statuses = [test["status"] for test in json.loads((project.path / "out" / "kcidb.json").read_text())["tests"]]
+    assert sorted(statuses) == ["MISS", "PASS", "PASS"]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+def test_what_x_leaves_out_is_missing(project: Project, workers: tuple[str, ...]) -> None:
+    project.scenario("fault=refuses", *(f"w{number}" for number in range(8)))
+    assert project.run("-x", *workers).ret != OK
+    totals = project.results()["totals"]
+    assert totals["fail"] == 1 and totals["error"] >= 5 and sum(totals.values()) == 9
+
+
+def test_kill_9_of_the_controller_leaves_what_it_heard(project: Project) -> None:
+    results.write(project.path / "out", run_of(PASSED))
+    project.scenario("plain", "stuck", body=STUCK)
+    process = project.start("-s", "-q")
+    assert process.stdout is not None
+    while "stuck" not in process.stdout.readline():
+        pass
+    pidfds = _pidfds(project, 1)
+    process.kill()
+    process.communicate()
+    assert _all_gone(pidfds)
+    run = journal.read(project.path / "out")
+    assert {str(case.params["word"]): case.missing for case in run.cases} == {"plain": False, "stuck": True}
+    with History(project.path / "cache" / "history.sqlite") as store:
+        assert store.check() == "ok"
+        (past,) = store.runs()
+        assert (past.ended, past.planned, past.tries) == (None, 2, 1)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_what_an_earlier_run_left_is_not_taken_for_this_ones(project: Project, workers: tuple[str, ...]) -> None:
+    """Nor does a run of other tests leave any results."""
+    journal.plan(project.path / "out", [lost(PASSED, "x")])
+    folder = project.path / "scenarios"
+    folder.mkdir()
+    (folder / "test_other.py").write_text("def test_other(): pass\ndef test_another(): pass\n")
+    run = project.run(*workers)
+    assert run.ret == OK
+    assert [path.name for path in (project.path / "out").iterdir()] == [journal.PLANNED]
+    run.stdout.no_fnmatch_line("*verdicts:*")
+    project.scenario("plain")
+    assert project.run(*workers, "-k", "plain or other").ret == OK
+    assert project.results()["totals"]["pass"] == sum(project.results()["totals"].values()) == 1
+
+
+# -- repeats
+
+FLAKY = f"""if case.word == "flaky" and __import__("os").environ["PYTEST_CURRENT_TEST"].count("~2]"):
+        __import__("pytest").fail("not this time")
+    {BODY}"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+@pytest.mark.parametrize(
+    ("options", "status", "verdict", "words"),
+    [
+        (("--repeat", "3"), FAILED, "error", "*2 of 3 tries went well (95 % interval 0.21 to 0.94)"),
+        (("--repeat", "3", "--require", "2"), OK, "pass", "2 of 3 tries went well *, enough for --require 2; one that did not: *not this time*"),
+        (("--repeat", "3", "--require", "3"), FAILED, "error", "*2 of 3 tries went well*"),
+    ],
+)  # fmt: skip
+def test_repeats(
+    project: Project, workers: tuple[str, ...], options: tuple[str, ...], status: int, verdict: str, words: str
+) -> None:
+    project.scenario("flaky", "plain", body=FLAKY)
+    assert project.run(*options, *workers).ret == status
+    cases = {case["params"]["word"]: case for case in project.results()["cases"]}
+    assert (cases["plain"]["verdict"], cases["plain"]["message"]) == ("pass", "")
+    assert cases["flaky"]["verdict"] == verdict and fnmatch(cases["flaky"]["message"], words)
+    assert cases["flaky"]["id"] == "scenarios/timers/test_it.py::test_it[tcg-file-flaky]"
+    bundle = project.path / "out" / cases["flaky"]["bundle"]
+    assert "test_it[tcg-file-flaky]'" in (bundle / "README.txt").read_text()
+    with History(project.path / "cache" / "history.sqlite") as store:
+        tries = [each for each in store.tries() if "flaky" in each.key]
+        assert sorted(each.verdict for each in tries) == ["error", "pass", "pass"], "each try is remembered"
+        (found,) = flaky(store.tries())
+        assert (found.rate.broken, found.rate.of) == (1, 3)
+
+
+@pytest.mark.parametrize("options", [("--repeat", "0"), ("--repeat", "2", "--require", "3"), ("--require", "0")])
+def test_repeats_that_cannot_be_meant(project: Project, options: tuple[str, ...]) -> None:
+    project.scenario("plain")
+    run = project.run(*options)
+    assert run.ret == USAGE
+    run.stderr.fnmatch_lines([f"ERROR: {' '.join(options[-2:])}: *"])
+
+
+def test_require_does_not_excuse_another_failure(project: Project) -> None:
+    project.scenario("flaky", body=FLAKY)
+    (project.path / "scenarios" / "timers" / "test_plain.py").write_text("def test_it(): assert 0\n")
+    assert project.run("--repeat", "3", "--require", "2").ret == FAILED
+
+
+# -- history
+
+
+def test_each_run_is_remembered(project: Project) -> None:
+    project.scenario("plain", "fault=refuses")
+    project.run()
+    project.run("-n", "2")
+    with History(project.path / "cache" / "history.sqlite") as store:
+        assert [(run.planned, run.tries, run.ended is not None) for run in store.runs()] == [(2, 2, True)] * 2
+        assert {each.versions.qemu for each in store.tries()} == {"11.1.3 (fake)"}
+        assert {each.key for each in store.tries()} == {
+            "scenarios/timers/test_it.py::test_it[tcg file word=plain]",
+            "scenarios/timers/test_it.py::test_it[tcg file word=fault=refuses]",
+        }
+
+
+def test_no_history_is_written_where_none_is_wanted(project: Project) -> None:
+    project.scenario("plain")
+    project.run("--history", "none")
+    assert not (project.path / "cache" / "history.sqlite").exists()
+    project.run("--history", "deep/h.sqlite")
+    assert (project.path / "deep" / "h.sqlite").exists()
+
+
+def test_a_history_that_is_none_is_refused_before_anything_runs(project: Project) -> None:
+    project.scenario("plain")
+    (project.path / "h").write_text("x" * 1000)
+    run = project.run("--history", "h")
+    assert run.ret == USAGE
+    run.stderr.fnmatch_lines(["ERROR: h: *; name another file"])
+
+
+def test_a_broken_history_in_the_cache_spoils_no_run(project: Project) -> None:
+    project.scenario("plain")
+    (project.path / "cache" / "history.sqlite").write_text("x" * 1000)
+    run = project.run()
+    assert run.ret == OK
+    run.stdout.fnmatch_lines(["the history was not written: *history.sqlite: *"])
 
 
 ARRANGES = """put_through(guest)

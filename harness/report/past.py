@@ -1,0 +1,52 @@
+"""What the history says of a run: which run to compare it with, what changed since, and since when what is broken is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.report import trends
+from harness.report.compare import Comparison, compare, tries_of
+from harness.report.history import THIS_RUN, History, PastRun
+from harness.report.model import Run
+
+_LOOK_BACK = 50
+_ALIKE = 0.5
+"""The share of this run's cases that an earlier one must have had to be the last run: one of a single case tells nothing."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """Of the time before a run. `previous` is the run that it is compared with, None where there is none; by `Case.key`."""
+
+    previous: PastRun | None = None
+    comparison: Comparison | None = None
+    broken: Mapping[str, trends.Broken] = field(default_factory=dict)
+    flaky: Mapping[str, trends.Flaky] = field(default_factory=dict)
+
+
+def of_run(history: History, run: Run) -> Past:
+    """Return what the history says of a run, from runs that began before it."""
+    earlier = [each for each in history.runs() if each.started < run.started]
+    own = tries_of(run)
+    keys = list(dict.fromkeys(each.key for each in own))
+    numbers = {each.id for each in earlier}
+    all_before = [each for each in history.tries(keys=keys) if each.run in numbers]
+    had: dict[int, set[str]] = {}
+    for each in all_before:
+        had.setdefault(each.run, set()).add(each.key)
+    previous = _previous(earlier, had, len(keys))
+    found = [*all_before, *own]
+    this = PastRun(THIS_RUN, run.started, None, run.seconds, len(own), run.provenance, len(own))
+    return Past(
+        previous=previous,
+        comparison=compare(history.tries(run=previous.id), own) if previous else None,
+        broken={each.last.key: each for each in trends.broken(found, [*earlier, this])},
+        flaky={each.key: each for each in trends.flaky(found)},
+    )
+
+
+def _previous(earlier: list[PastRun], had: Mapping[int, set[str]], count: int) -> PastRun | None:
+    """Return the last run that had enough of the same cases."""
+    recent = [each for each in reversed(earlier) if had.get(each.id)][:_LOOK_BACK]
+    return next((each for each in recent if len(had[each.id]) >= _ALIKE * count), None)
