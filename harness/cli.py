@@ -11,6 +11,7 @@ import click
 from harness import cli_results
 from harness.assets.debian import SUITES
 from harness.errors import HarnessError
+from harness.fleet import commands as of_fleet
 from harness.rerun.commands import bisect_step, minimise, repro
 
 USER_ERROR = 2
@@ -422,10 +423,18 @@ def kvm(
     sys.exit(status)
 
 
-main.add_command(repro)
-main.add_command(minimise)
-main.add_command(bisect_step)
-for _command in (cli_results.report, cli_results.history, cli_results.compare, cli_results.known):
+for _command in (
+    repro,
+    minimise,
+    bisect_step,
+    cli_results.report,
+    cli_results.history,
+    cli_results.compare,
+    cli_results.known,
+    of_fleet.export,
+    of_fleet.fleet,
+    of_fleet.nightly,
+):
     main.add_command(_command)
 
 

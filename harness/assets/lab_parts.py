@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -180,6 +180,11 @@ def content(directory: Path) -> str:
 def place(name: str) -> Path:
     """Return where the asset of that name is in the cache, or would be."""
     return cache.root() / "lab" / name
+
+
+def kept(what: str) -> Iterator[Path]:
+    """Give the place of each `kernel` or `qemu` in the cache that is complete."""
+    return (asset for asset in sorted(place("").glob(f"{what}-*")) if cache.ready(asset))
 
 
 def tree(asset: Path) -> Path:

@@ -23,7 +23,7 @@ from harness.tables import meant, only
 
 VARIABLE = "HARNESS_HOSTS"
 DEFAULT = Path("hosts.toml")
-KEYS = ("address", "socket", "port", "user", "key", "qemu", "known_hosts")
+KEYS = ("address", "socket", "port", "user", "key", "qemu", "known_hosts", "harness")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class RemoteHost:
     qemu: PurePosixPath | None
     known_hosts: Path
     socket: Path | None = None
+    # Where a checkout of this harness is that has been set up there; a fleet runs parts of the scenarios by it.
+    harness: PurePosixPath | None = None
 
 
 def location() -> Path:
@@ -82,9 +84,10 @@ def _host(name: str, table: Mapping[str, object], path: Path) -> RemoteHost:
     if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
         raise UsageError(f"'port' must be a number from 1 to 65535, not {port!r}", where=where)
     words = {key: _words(table, key, where) for key in KEYS if key in table and key != "port"}
-    qemu = words.get("qemu")
-    if qemu is not None and not qemu.startswith("/"):
-        raise UsageError(f"'qemu' must be a whole path on the host, not {qemu!r}", where=where)
+    there = {name: words[name] for name in ("qemu", "harness") if name in words}
+    for what, far in there.items():
+        if not far.startswith("/"):
+            raise UsageError(f"{what!r} must be a whole path on the host, not {far!r}", where=where)
     key, behind = words.get("key"), words.get("socket")
     return RemoteHost(
         name=name,
@@ -92,9 +95,10 @@ def _host(name: str, table: Mapping[str, object], path: Path) -> RemoteHost:
         port=port,
         user=words.get("user") or getuser(),
         key=None if key is None else _beside(path, key),
-        qemu=None if qemu is None else PurePosixPath(qemu),
+        qemu=PurePosixPath(there["qemu"]) if "qemu" in there else None,
         known_hosts=_beside(path, words.get("known_hosts", "~/.ssh/known_hosts")),
         socket=None if behind is None else _beside(path, behind),
+        harness=PurePosixPath(there["harness"]) if "harness" in there else None,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path, PurePath
 
@@ -54,7 +55,7 @@ class Relay:
             self._process.close()
             raise
         for source, sink in ((ours, self._far), (self._far, ours)):
-            threading.Thread(target=_pump, args=(source, sink), name="harness-relay", daemon=True).start()
+            threading.Thread(target=pump, args=(source, sink), name="harness-relay", daemon=True).start()
 
     def close(self) -> None:
         """End it, whatever is under way."""
@@ -65,9 +66,17 @@ class Relay:
         self._process.close()
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    """Copy until the source ends, then say so to the sink. A broken stream is QEMU's to report, on both sides."""
+def _whole(data: bytes) -> Iterable[bytes]:
+    return (data,)
+
+
+def pump(source: socket.socket, sink: socket.socket, pieces: Callable[[bytes], Iterable[bytes]] = _whole) -> None:
+    """Copy until the source ends, then say so to the sink. A broken stream is QEMU's to report, on both sides.
+
+    `pieces` makes of what was read what is to be written, in its own time.
+    """
     with suppress(OSError):
         while data := source.recv(1 << 16):
-            sink.sendall(data)
+            for piece in pieces(data):
+                sink.sendall(piece)
         sink.shutdown(socket.SHUT_WR)

@@ -66,16 +66,20 @@ class Refused:
         fixed = values[0] is not None and origin.fixed(name, values[0] ^ (values[1] or 0))
         return cls(name, data["register"], values[0], values[1] or 0, data["errno"], origin.release if fixed else "")
 
+    @property
+    def changed(self) -> dict[str, tuple[int, int]]:
+        """Fields that were to become another value: `REGISTER.FIELD` to what it has, and what was wanted."""
+        register = self.name.partition("/")[2]
+        pairs = [(part.name, part.of(self.had or 0), part.of(self.wanted)) for part in sysregs.fields_of(register)]
+        return {f"{register}.{name}": (had, wanted) for name, had, wanted in pairs if self.had is not None and had != wanted}
+
     def sentence(self) -> str:
         """Return it in words: `cpu0/ID_AA64MMFR1_EL1.XNX has 0, not 1 (0x603…: EINVAL; not writable on 7.3.4)`."""
         why = errno.errorcode.get(self.errno, str(self.errno))
         if self.had is None:
             return f"{self.name} cannot be {self.wanted:#x} ({self.number}: {why})"
-        fields = [
-            f"{self.name}.{field.name} has {field.of(self.had):#x}, not {field.of(self.wanted):#x}"
-            for field in sysregs.fields_of(self.name.partition("/")[2])
-            if field.of(self.had) != field.of(self.wanted)
-        ]
+        cpu = self.name.partition("/")[0]
+        fields = [f"{cpu}/{name} has {had:#x}, not {wanted:#x}" for name, (had, wanted) in self.changed.items()]
         beside = f"{self.name} has {self.had:#x}, not {self.wanted:#x}"
         fixed = f"; not writable on {self.kernel}" if self.kernel else ""
         return f"{', '.join(fields) or beside} ({self.number}: {why}{fixed})"
@@ -239,12 +243,13 @@ class KvmMachine:
         self._account = Account.of(answer["account"])
         return self._seen("save", answer["look"], answer["figures"])
 
-    def restore(self, path: PurePath, *, first_entry: bool = True) -> None:
+    def restore(self, path: PurePath, *, first_entry: bool = True, e2h0: bool | None = None) -> None:
         """Be the machine that a file of its host describes, with our kind of EL2, still stopped; its clock has stood still.
 
-        `first_entry`: as `vmm.Vm.restore`. Raises RegistersRefused, StateDiffers where the counters are not as asked.
+        `first_entry`: as `vmm.Vm.restore`; `e2h0`: whether it has that, where it is not to be as in our spec. Raises
+        RegistersRefused, StateDiffers where the counters are not as asked.
         """
-        kinds = {"el2": self.spec.el2, "e2h0": self.spec.e2h0}
+        kinds = {"el2": self.spec.el2, "e2h0": self.spec.e2h0 if e2h0 is None else e2h0}
         came = self.execute("restore", path=str(path), first_entry=first_entry, **kinds)
         self.timeline.add(self.side, "restore", _rounded(came["figures"]).removeprefix(", "))
         if came["counters"]:

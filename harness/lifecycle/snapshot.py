@@ -27,6 +27,7 @@ def snapshot(passage: Passage, machine: Machine) -> Machine:
     attach(restored, image.at(restored))
     job_of(passage, restored, "snapshot-load")
     passage.compare(before, passage.look(restored))
+    restored.execute("blockdev-del", {"node-name": _NODE})
     restored.cont()
     return restored
 
@@ -37,10 +38,13 @@ def snapshot_same(passage: Passage, machine: Machine) -> Machine:
     before = passage.look(machine)
     create(passage, machine, Saved(machine, "snapshots.qcow2").path)
     job_of(passage, machine, "snapshot-save")
+    since = len(machine.qmp.events)
     machine.execute("system_reset")
-    machine.wait_event("RESET", passage.deadline)
+    machine.wait_event("RESET", passage.deadline, since=since)
     job_of(passage, machine, "snapshot-load")
     passage.compare(before, passage.look(machine))
+    for node in (_NODE, "file"):  # so that it can be done again
+        machine.execute("blockdev-del", {"node-name": node})
     machine.cont()
     return machine
 

@@ -120,5 +120,24 @@ def carry(trial: Trial, guest: Guest) -> Outcome:
     return outcome
 
 
+def refused_of_another_kind(trial: Trial, guest: Guest, *, e2h0: bool) -> list[str]:
+    """Return which fields of the saved guest a VM with HAS_EL2_E2H0, or without, does not take; it goes on where it was."""
+    passage = KvmPassage(trial.start)
+    trial.passages.append(passage)
+    machine = guest.machine
+    assert isinstance(machine, KvmMachine)
+    machine.stop()
+    saved, _ = passage.save(machine, "state")
+    restored = passage.twin(Start.INCOMING)
+    fields: set[str] = set()
+    try:
+        restored.restore(saved.at(restored), e2h0=e2h0)
+    except RegistersRefused as error:
+        fields = {field for each in error.refused for field in each.changed}
+    machine.cont()
+    guest.go()
+    return sorted(fields)
+
+
 def _bare(name: str) -> str:
     return name.rpartition("/")[2].rpartition(": ")[2]

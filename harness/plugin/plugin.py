@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,14 +27,14 @@ from harness.guest.payload import Guest
 from harness.host.local import LocalHost, die_with_parent
 from harness.kvm.sample import Samples
 from harness.lifecycle import LIFECYCLES
-from harness.plugin import platforms, replay
+from harness.plugin import limit, platforms, replay, share
 from harness.plugin.matrix import Matrix, Params
 from harness.plugin.progress import Reporter
 from harness.plugin.results import NO_HISTORY, Recorder, provenance
 from harness.plugin.trial import Bench, Trial
 from harness.plugin.verdicts import check_repeats, conclude
 from harness.qemu.hub import Hub
-from harness.report import bundle, journal, repeats
+from harness.report import bundle, journal, repeats, shards
 from harness.report.history import History
 from harness.report.known import KnownIssues, load
 from harness.report.model import Case, Compared, lost
@@ -72,6 +72,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for option, (metavar, what) in platforms.DST_LAB_OPTIONS.items():
         group.addoption(option, action="append", metavar=metavar, help=f"Of the destination's lab: {what}")
     group.addoption("--hosts", metavar="FILE", help="The inventory of real hosts (default: hosts.toml, or $HARNESS_HOSTS).")
+    group.addoption("--walk-steps", type=int, default=500, metavar="N", help="How many steps the walks make (default: 500).")
+    group.addoption("--walk-seed", type=int, default=1, metavar="N", help="What chooses the steps of the walks (default: 1).")
     group.addoption("--out", metavar="DIR", help="Where results and bundles go (default: out).")
     # For `harness repro` and its like: the one case that FILE describes (harness/rerun/plan.py), in place of a matrix's.
     group.addoption("--replay", metavar="FILE", help=argparse.SUPPRESS)
@@ -79,6 +81,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--repeat", type=int, default=1, metavar="N", help="Try each case N times; each try counts.")
     group.addoption("--require", type=int, metavar="K", help="With --repeat: how many tries have to go well (default: all).")
     group.addoption("--known-issues", metavar="FILE", help="The list of known issues (default: scenarios/known_issues.toml).")
+    group.addoption("--journal-fd", type=int, help=argparse.SUPPRESS)  # where a fleet listens
+    share.add_options(group)
+    limit.add_option(group)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -87,7 +92,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "report(*reports): what has been reported and is shown, harness.plugin.reported.Report")
     if _is_worker(config) or config.getoption("--replay"):
         die_with_parent()
-    if not _is_worker(config):
+    if _is_worker(config):
+        _portion(config)
+    else:
         reporter = Reporter(config)
         config.pluginmanager.register(reporter, "harness-progress")  # of two hooks, that of the later plugin comes first
         config.stash[_RECORDER] = Recorder(config, _out(config), reporter)
@@ -114,6 +121,7 @@ def _check_options(config: pytest.Config) -> None:
         if (place := config.getoption("--history")) not in (None, NO_HISTORY):
             History(Path(place)).close()
         _check_room(config)
+        _portion(config)
         if config.getoption("--known-issues"):
             _known_issues(config)
         _order(config)
@@ -128,6 +136,22 @@ def _order(config: pytest.Config) -> Order | None:
     if _ORDER not in config.stash:
         config.stash[_ORDER] = Order.read(Path(config.getoption("--replay")))
     return config.stash[_ORDER]
+
+
+def _portion(config: pytest.Config) -> None:
+    """Register what decides which of the cases are run: the limit of time, the shard. Raises UsageError."""
+    if said := config.getoption("--time-limit"):
+        limit.register(config, said)
+    if said := config.getoption("--shard"):
+        share.register(config, said, _planned, _out(config) if _tells(config) else None)
+    elif config.getoption("--times"):
+        raise UsageError("goes with --shard", where="--times")
+
+
+def _tells(config: pytest.Config) -> bool:
+    """Say whether this process leaves word of what is to be run: the first of those that collect it, where it is to be run."""
+    first = not _is_worker(config) or config.workerinput["workerid"] == "gw0"  # type: ignore[attr-defined]  # pytest-xdist's
+    return first and not config.getoption("collectonly")
 
 
 def _check_room(config: pytest.Config) -> None:
@@ -214,7 +238,8 @@ def _is_for(matrix: Matrix, config: pytest.Config) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out scenarios that are for other platforms, or have none of the lifecycles that the user named."""
-    elsewhere = [item for item in items if isinstance(item, pytest.Function) and _is_elsewhere(item)]
+    chosen = config.getoption("--lifecycle") or ()
+    elsewhere = [item for item in items if isinstance(item, pytest.Function) and _is_elsewhere(item, chosen)]
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in elsewhere]
@@ -226,24 +251,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Leave word of what is to be run, once: the first worker does, for a controller of pytest-xdist collects nothing."""
     config = session.config
-    if config.getoption("collectonly") or (_is_worker(config) and config.workerinput["workerid"] != "gw0"):  # type: ignore[attr-defined]
-        return
-    items = [item for item in session.items if isinstance(item, pytest.Function) and item.get_closest_marker("matrix")]
-    if items:
-        journal.plan(_out(config), [_planned(item) for item in items])
+    cases = [case for item in session.items if (case := _planned(item))]
+    if cases and _tells(config):
+        journal.plan(_out(config), cases)
+        if not config.getoption("--shard"):
+            (_out(config) / shards.NAME).unlink(missing_ok=True)
         if not _is_worker(config):
             config.stash[_RECORDER].collected = True
 
 
-def _planned(item: pytest.Function) -> Case:
+def _planned(item: pytest.Item) -> Case | None:
+    """Return a scenario's item as a case that has no end yet, None for any other test."""
+    if not isinstance(item, pytest.Function) or not item.get_closest_marker("matrix"):
+        return None
     params = cast(Params, item.callspec.params["case"])
     platform = item.config.getoption("--platform")
     case = conclude(item.nodeid, item.path.parent.name, platform, params, None, seconds=0.0, compared=Compared())
     return lost(case, journal.KILLED)
 
 
-def _is_elsewhere(item: pytest.Function) -> bool:
-    return item.get_closest_marker("matrix") is not None and not item.callspec.params["case"]
+def _is_elsewhere(item: pytest.Function, lifecycles: Collection[str]) -> bool:
+    case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+    if item.get_closest_marker("matrix") is not None:
+        return not case
+    # What has its own cases (walks) has nothing to do with lifecycles that the user named.
+    return bool(lifecycles) and isinstance(case, Params) and case.get("lifecycle") not in lifecycles
 
 
 @pytest.fixture(scope="session")
@@ -341,6 +373,8 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
         seconds=call.duration,
         compared=Compared(trial.registers, trial.interrupts) if trial else Compared(),
     )
+    if overran := limit.overran(item, error):
+        case = lost(case, overran)
     if trial is None:
         return case
     case = replace(case, params={**case.params, **trial.found}, arrangements=trial.arrangements)

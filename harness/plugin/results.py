@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,13 +17,14 @@ import pytest
 
 from harness.assets import cache
 from harness.assets import qemu as assets_qemu
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, Suspect, UsageError
 from harness.plugin import platforms
+from harness.plugin.limit import of_run as limit_of
 from harness.plugin.progress import Reporter
 from harness.report import bundle, history, journal, measured, past
 from harness.report.history import History
 from harness.report.journal import Journal
-from harness.report.model import BROKEN, Case, Run
+from harness.report.model import BROKEN, MISSING, Case, Run
 from harness.report.publish import publish
 from harness.report.repeats import base
 from harness.report.results import case_from_data
@@ -48,6 +50,7 @@ class Recorder:
         self._shown = False
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
+        self._planned: journal.Plan = {}
         self._journal: Journal | None = None
         self._past = _Past(config)
         self.run: Run | None = None
@@ -58,11 +61,17 @@ class Recorder:
         self._ids = list(ids)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logstart(self) -> None:
-        """Show what is going on from the first case on: until then, pytest-xdist writes of its workers."""
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Keep in mind, should the run be killed, that a case has begun.
+
+        Show what is going on from the first one on: until then, pytest-xdist writes of its workers.
+        """
         if not self._shown:
             self._shown = True
-            self._reporter.begin(self._plan(), self._past.seconds())
+            self._planned = self._plan()
+            self._reporter.begin(self._planned, self._past.seconds())
+        if nodeid in self._planned:
+            self._opened().begun(nodeid, self._seconds)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take over the case that a worker has judged."""
@@ -75,29 +84,36 @@ class Recorder:
         case = case_from_data(json.loads(text), report.nodeid)
         self._cases[case.id] = case
         self._latencies[base(case.id)] = getattr(report, "harness_latencies", [])
+        self._opened().add(case, self._seconds)
+        self._past.add(case, Versions(*getattr(report, "harness_versions", ())))
+
+    def _opened(self) -> Journal:
+        """Return the journal, begun with the first case that is heard of."""
         if self._journal is None:
             said = provenance(self._config)
-            self._journal = Journal(self._out, self._stamp, said)
+            self._journal = Journal(self._out, self._stamp, said, self._config.getoption("--journal-fd"))
             self._past.begin(self._stamp, said, len(self._plan()))
-        self._journal.add(case, round(time.monotonic() - self._clock, 1))
-        self._past.add(case, Versions(*getattr(report, "harness_versions", ())))
+        return self._journal
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write what is there, and what was planned and is not as missing. A known issue that did not fail fails the run."""
-        plan = self._plan() if self._shown else {}
+        limit = limit_of(self._config)
+        plan = self._plan() if self._shown or (limit and limit.reached) else {}
         if not (self._cases or plan):
             return
-        cases = journal.completed(plan, self._cases.values(), self._config.getoption("--require"), self._why)
-        seconds = round(time.monotonic() - self._clock, 1)
+        late = {node: said for node in plan if (said := limit.why_missing(node))} if limit else {}
+        cases = journal.completed(plan, self._cases.values(), self._config.getoption("--require"), late | self._why)
+        told = {f"{MISSING}{said}" for said in late.values()}
+        cases = [replace(case, suspect=Suspect.CONFIGURATION) if case.message in told else case for case in cases]
+        seconds = self._seconds
         run = self.run = Run(self._stamp, seconds, provenance(self._config), tuple(cases))
         self._out.mkdir(parents=True, exist_ok=True)
         self._clear(run)
         measured.write(self._out, self._latencies)
         publish(self._out, run, past=self._past.of(run))
         self._past.finish(seconds)
-        if self._journal:
-            self._journal.remove()
+        self._opened().remove()
         self._conclude(session, run)
 
     def _conclude(self, session: pytest.Session, run: Run) -> None:
@@ -127,6 +143,10 @@ class Recorder:
     @property
     def _stamp(self) -> str:
         return self._started.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    @property
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self._clock, 1)
 
     def _plan(self) -> journal.Plan:
         """Return the cases that were to be run; none where pytest runs something else, whatever an earlier run has left."""

@@ -39,6 +39,7 @@ from harness.kvm.sample import Samples
 from harness.lab.ground import Ground, Watched
 from harness.lifecycle import LIFECYCLES, Lifecycle
 from harness.lifecycle.passage import KvmPassage, Pair, Passage, Saved
+from harness.plugin.hosts import described
 from harness.preflight.facts import HostFacts
 from harness.qemu.machine import AnyMachine
 from harness.qemu.migration import TransferFailed
@@ -97,6 +98,8 @@ class Trial:
     registers: int = 0
     interrupts: int = 0
     differences: tuple[DifferenceRow, ...] = ()
+    # A lifecycle that is tried in place of the one that the parameters name.
+    trying: Lifecycle | None = None
     # For a lifecycle through /dev/kvm: registers that the vCPUs of its guest have from the start (`Sample.encoded`).
     written: Mapping[str, str] = field(default_factory=dict)
     # Of two views of one machine at one moment.
@@ -123,7 +126,7 @@ class Trial:
     @property
     def lifecycle(self) -> Lifecycle:
         """The lifecycle of this case."""
-        return LIFECYCLES[self.params["lifecycle"]]
+        return self.trying or LIFECYCLES[self.params["lifecycle"]]
 
     @property
     def rules(self) -> Sequence[Rule]:
@@ -173,11 +176,20 @@ class Trial:
 
     def _begin_anew(self) -> None:
         """Forget all that was arranged and counted. What happened stays in the timeline, and registers that differed differ."""
-        self.close()
+        self._leave_all()
         self.arrangements += 1
+        self.registers, self.interrupts = 0, 0
+
+    def begin_again(self) -> None:
+        """Forget every machine and what became of it, and be ready for another guest's boot; what was counted stays."""
+        self._leave_all()
+        self.timeline = Timeline()
+        self.differences, self.disagreements = (), ()
+
+    def _leave_all(self) -> None:
+        self.close()
         for each in (self.machines, self.guests, self.passages):
             each.clear()
-        self.registers, self.interrupts = 0, 0
 
     def vary(self, source: Mapping[str, Any], destination: Mapping[str, Any], qemu: str = "", dst_qemu: str = "") -> None:
         """Have the machines of each side, from now on, be what the case's parameters do not say: fields of MachineSpec.
@@ -260,6 +272,16 @@ class Trial:
         The guest is told in any case, so that it can witness what became of it; the comparison's failure is raised by
         `conclude`, after the guest has had its say. Raises QemuFailure, Blocked, Unsupported, DeadlineExpired.
         """
+        self.lead(guest, compare_streams=compare_streams, rewrites=rewrites, first_entry=first_entry)
+        self.go(guest)
+
+    def lead(
+        self, guest: Guest, *, compare_streams: bool = False, rewrites: Sequence[Rule] = (), first_entry: bool = True
+    ) -> None:
+        """Lead the guest through this case's lifecycle and compare what was seen on both sides; it is told nothing yet.
+
+        Arguments and errors as `put_through`.
+        """
         passage = self.lifecycle.by(self.start, compare_streams)
         if isinstance(passage, KvmPassage):
             passage.first_entry = first_entry
@@ -276,18 +298,25 @@ class Trial:
             guest.restart()
         elif subject is guest.machine:
             guest.follow(self.machines[self.machines.index(guest.machine) : self.machines.index(machine) + 1])
-        rules = self.rules
+        self.compare(passage, rewrites)
+
+    def compare(self, passage: Passage | KvmPassage, rewrites: Sequence[Rule] = ()) -> None:
+        """Compare what a passage has looked at; what differs and may not is raised by `conclude`."""
         for pair in passage.pairs:
-            self._compare(pair, (*rewrites, *RUNNING, *rules) if pair.ran else rules)
+            rules = (*rewrites, *RUNNING, *self.rules) if pair.ran else self.rules
+            self._compare(pair, rules)
         # Under KVM, the gdb stub's ID registers are of a VM of QEMU's own (BETWEEN in harness/state/rules.py).
         if isinstance(passage, Passage) and self.bench.accel == "tcg":
             for seen, written in passage.crossed:
                 self._cross(seen, written)
-        self.go(guest)
 
     def go(self, guest: Guest) -> None:
         """Tell the guest that the lifecycle is over."""
         guest.go()
+        self.told()
+
+    def told(self) -> None:
+        """Note that the guest has been told that the lifecycle is over, where somebody else has done that."""
         self._went = time.monotonic()
 
     def _explain(self, error: TransferFailed) -> None:
@@ -381,6 +410,14 @@ class Trial:
     def conclude(self) -> None:
         """Raise what the comparison or a kernel's log found, or NoEvidence where the case proved nothing."""
         self.check_kernels()
+        self.raise_differences()
+        if self.guests and not any(guest.messages for guest in self.guests):
+            raise NoEvidence("no guest said a word")
+        if not self.registers + self.interrupts:
+            raise NoEvidence("nothing was compared and no interrupt was counted")
+
+    def raise_differences(self) -> None:
+        """Raise StateDiffers naming what must have survived and did not, where there is any."""
         if self.differences:
             first = self.differences[0]
             more = f" (and {len(self.differences) - 1} more)" if len(self.differences) > 1 else ""
@@ -390,10 +427,6 @@ class Trial:
             raise StateDiffers(said, suspect=self.source.culprit)
         if self.disagreements:
             raise StateDiffers(self.disagreements[0], suspect=self.source.culprit)
-        if self.guests and not any(guest.messages for guest in self.guests):
-            raise NoEvidence("no guest said a word")
-        if not self.registers + self.interrupts:
-            raise NoEvidence("nothing was compared and no interrupt was counted")
 
     def check_kernels(self) -> None:
         """Raise KernelFailure quoting what a kernel under test has complained of since the case began."""
@@ -410,16 +443,21 @@ class Trial:
             for number, pair in enumerate(passage.pairs):
                 for when, state in (("before", pair.before), ("after", pair.after)):
                     states[f"{index}-{number}-{when}-{state.view}"] = state.to_data()
-        streams = tuple(stream for passage in self.passages for saved in passage.streams if (stream := self._fetched(saved)))
+        streams: dict[str, Stream] = {}
+        for saved in (saved for passage in self.passages for saved in passage.streams):
+            if stream := self._fetched(saved):
+                name = f"{saved.machine.side}-{stream.name}" if stream.name in streams else stream.name
+                streams[name] = replace(stream, name=name)
         return Evidence(
             case=case,
             options=options,
             sides=(*map(_side, self.machines), *self._kernel_sides()),
             states=states,
-            streams=streams,
+            streams=tuple(streams.values()),
             differences=self.differences,
             steps=tuple(self.timeline.steps),
             provenance=dict(provenance),
+            hosts=tuple(described(ground) for ground in self._distinct_grounds),
         )
 
     def _kernel_sides(self) -> Iterator[Side]:
@@ -494,13 +532,15 @@ class Trial:
         if lifecycle.one_host and len({id(ground.workshop.host) for ground in self._grounds}) > 1:
             raise Unsupported(f"{lifecycle.name} does not reach from one host to another")
 
-    def start(self, side: str, start: Start) -> Any:
-        """Start a machine of what runs them in this lifecycle."""
+    def start(self, side: str, start: Start, **other: Any) -> Any:
+        """Start a machine of what runs them in this lifecycle; `other`: what its spec has that the guest's has not."""
         assert self._spec is not None, "the source is booted first"
         assert self._payload is not None
         far = side.startswith("destination")
         ground = self._grounds[-1 if far else 0]
-        spec = replace(self._spec, **{"kernel": ground.workshop.host.bring(self._payload), **self._varied[far]})
+        if any(machine.side == side for machine in self.machines):
+            side = f"{side}-as-{len(self.machines) + 1}"  # where several lifecycles are led through
+        spec = replace(self._spec, **{"kernel": ground.workshop.host.bring(self._payload), **self._varied[far], **other})
         machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)

@@ -50,6 +50,14 @@ def enable(machine: Machine, *capabilities: str) -> None:
         raise Unsupported(f"QEMU refuses {', '.join(capabilities)}: {error.description}", where=machine.side) from error
 
 
+def forget(machine: Machine) -> None:
+    """Switch off every capability but `events`: a machine that was a destination still has those of that migration."""
+    on = [each["capability"] for each in machine.execute("query-migrate-capabilities") if each["state"]]
+    off = [{"capability": name, "state": False} for name in on if name != "events"]
+    if off:
+        machine.execute("migrate-set-capabilities", {"capabilities": off})
+
+
 def set_parameters(machine: Machine, **parameters: object) -> None:
     """Set migration parameters; underscores in names stand for dashes."""
     machine.execute("migrate-set-parameters", {name.replace("_", "-"): value for name, value in parameters.items()})
@@ -99,7 +107,14 @@ def saved(source: Machine, deadline: Deadline) -> None:
 
     if not source.until(done, deadline, "the source to write the stream"):
         raise failed(source, f"the source could not save: {_reason(source)}")
-    # QEMU says `completed` a moment before it leaves the run state in which it refuses `cont`.
+    finalized(source, deadline)
+
+
+def finalized(source: Machine, deadline: Deadline) -> None:
+    """Wait until a source that says `completed` can be told to go on; raises DeadlineExpired.
+
+    QEMU says it a moment before it leaves the run state in which it refuses `cont`, and nobody is told of that.
+    """
     while source.status() == "finish-migrate":
         if deadline.expired:
             raise DeadlineExpired(f"waited {deadline.seconds:.1f} s for the source to finalize the stream", where=source.side)

@@ -1,7 +1,8 @@
 """`out/bundles/<case>/`: the directory that holds all evidence of one failure and re-runs it.
 
     README.txt                 what went wrong, and the command that tries it again
-    case.json                  the case, its sides, what differs, what happened when, versions
+    cover-letter.txt           for a mail to those who can mend it
+    case.json                  the case, its sides, what differs, what happened when, versions, and what `harness repro` needs
     sides/NAME/                argv.txt (a line each, then for a shell), console.log, qmp.log, stderr.log
     states/NAME.json           registers, as `harness.state` writes them
     streams/NAME.gz            migration streams
@@ -21,6 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness.errors import HarnessBug
+from harness.report import letter
 from harness.report.evidence import Evidence, Side, Stream
 from harness.report.files import copy_limited, replaced_directory
 from harness.report.model import flatten
@@ -65,6 +67,7 @@ def write(out: Path, evidence: Evidence, redactor: Redactor | None = None, strea
         streams = [_write_stream(folder / "streams", stream, stream_limit) for stream in evidence.streams]
         _write(folder / RECORD, _json(redactor.data(_record(evidence, path, streams))))
         _write(folder / "README.txt", redactor.text(_readme(evidence, streams)))
+        _write(folder / letter.NAME, redactor.text(letter.cover_letter(evidence)))
     return path
 
 
@@ -107,6 +110,7 @@ def _record(evidence: Evidence, path: str, streams: list[dict[str, object]]) -> 
         "steps": [asdict(step) for step in evidence.steps],
         "streams": streams,
         "provenance": dict(evidence.provenance),
+        "hosts": [dict(host) for host in evidence.hosts],
         **evidence.rerun,
     }
 

@@ -62,6 +62,8 @@ class Evidence:
     steps: tuple[Step, ...] = ()
     provenance: Provenance = field(default_factory=dict)
     rerun: Mapping[str, object] = field(default_factory=dict)
+    # What the hosts of its sides said of themselves (harness/plugin/hosts.py).
+    hosts: tuple[Mapping[str, str], ...] = ()
 
 
 def rows_of(comparison: Comparison) -> tuple[DifferenceRow, ...]:

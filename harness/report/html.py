@@ -74,6 +74,7 @@ def render(
             lead=leading(run, past),
             kinds=kinds(case for case in broken if not case.missing),
             missing=[case for case in broken if case.missing],
+            mismatches=mismatches(run),
             known=known,
             untried={verdict: reasons(run.having(verdict)) for verdict in (Verdict.SKIP, Verdict.BLOCKED)},
             articles=articles,
@@ -82,7 +83,6 @@ def render(
             letters=LETTERS,
             provenance=list(flatten(run.provenance)),
             matrix=matrix(run),
-            mismatches=mismatches(run),
             spreads=_spreads(run, latencies or {}),
         )
     )

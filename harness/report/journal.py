@@ -1,7 +1,8 @@
 """What a run leaves while it goes on, so that one that is killed has results too: what it planned, each end it heard of.
 
     out/planned.json     each case, written before the first one runs, in place of an earlier run's results
-    out/journal.jsonl    a line for the run, then one for each case that ended; removed once `results.json` is there
+    out/journal.jsonl    a line for the run, then one for each case that began and for each that ended, and one where the host
+                         was lost (written by whoever lost it); removed once `results.json` is there
 
 A planned case without an end is `missing`: an error, never a pass.
 """
@@ -9,10 +10,12 @@ A planned case without an end is `missing`: an error, never a pass.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from harness.errors import UsageError, Verdict
+from harness.errors import Suspect, UsageError, Verdict
 from harness.report import results
 from harness.report.files import write_text
 from harness.report.model import Case, Provenance, Run, lost
@@ -20,7 +23,8 @@ from harness.report.privacy import Redactor
 from harness.report.repeats import fold
 
 PLANNED, NAME = "planned.json", "journal.jsonl"
-KILLED = "the run was ended before it was tried, or while it ran"
+KILLED = "the run was ended before it was begun"
+RAN = "it ran when the run was ended"
 
 Plan = Mapping[str, Case]
 
@@ -60,20 +64,39 @@ def completed(
 class Journal:
     """The lines of a run that goes on; each is on disk before the next case can end."""
 
-    def __init__(self, out: Path, started: str, provenance: Provenance) -> None:
+    def __init__(self, out: Path, started: str, provenance: Provenance, tell: int | None = None) -> None:
+        """Begin it. `tell` is a descriptor that gets every line too, the plan first: for a run on another host (fleet)."""
         out.mkdir(parents=True, exist_ok=True)
+        self._tell = tell
         self._path = out / NAME
         self._redactor = Redactor.here()
         self._file = self._path.open("w", encoding="utf-8", errors="backslashreplace")
+        if tell is not None and (out / PLANNED).exists():
+            self._told(json.dumps({"planned": results.read_json(out / PLANNED)}, ensure_ascii=False))
         self._line({"started": started, "provenance": dict(provenance)})
+
+    def begun(self, node: str, at: float) -> None:
+        """Say that a case was begun `at` seconds after the run; raises OSError."""
+        self._line({"at": at, "begun": node})
 
     def add(self, case: Case, at: float) -> None:
         """Add a case that ended `at` seconds after the run began; raises OSError."""
         self._line({"at": at, "case": results.case_to_data(case)})
 
     def _line(self, data: Mapping[str, object]) -> None:
-        self._file.write(json.dumps(self._redactor.data(data), ensure_ascii=False) + "\n")
+        line = json.dumps(self._redactor.data(data), ensure_ascii=False)
+        self._file.write(f"{line}\n")
         self._file.flush()
+        self._told(line)
+
+    def _told(self, line: str) -> None:
+        if self._tell is None:
+            return
+        try:
+            with os.fdopen(os.dup(self._tell), "wb") as stream:
+                stream.write(f"{line}\n".encode("utf-8", "backslashreplace"))
+        except OSError:
+            self._tell = None  # nobody listens any more; the run goes on
 
     def remove(self) -> None:
         """Remove it, with the plan: `results.json` is there, and says all that they do."""
@@ -88,11 +111,17 @@ def recovered(out: Path) -> Run:
     planned_cases = planned(out)
     head: Mapping[str, object] = {}
     ended: list[Case] = []
+    why: dict[str, str] = {}
+    lost_host = ""
     seconds = 0.0
     for number, data in enumerate(_lines(path), 1):
         if "case" in data:
             ended.append(results.case_from_data(data["case"], f"{path}, line {number}"))
             seconds = results.typed(data, "at", float, f"{path}, line {number}")
+        elif "begun" in data:
+            why[str(data["begun"])] = RAN
+        elif "lost" in data:
+            lost_host = str(data["lost"])
         else:
             head = results.keyed(data, ("started", "provenance"), f"{path}, line {number}")
     if not (ended or planned_cases):
@@ -103,7 +132,11 @@ def recovered(out: Path) -> Run:
         )
     started = str(head.get("started", "1970-01-01T00:00:00Z"))
     provenance = head.get("provenance", {})
-    cases = completed(planned_cases, ended)
+    if lost_host:
+        why = dict.fromkeys(why, f"it ran when its host was lost: {lost_host}")
+    cases = completed(planned_cases, ended, why=why)
+    if lost_host:
+        cases = [replace(case, suspect=Suspect.HOST) if case.missing else case for case in cases]
     return Run(started, seconds, provenance if isinstance(provenance, dict) else {}, tuple(cases))
 
 

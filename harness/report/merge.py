@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from harness.errors import Suspect, UsageError, Verdict
 from harness.report import bundle, journal, measured
 from harness.report.files import replaced_directory
 from harness.report.model import BROKEN, Case, Provenance, Run, lost
+from harness.report.repeats import base
+from harness.report.shards import Dealt, agreed
 
 _WORST = (*BROKEN, Verdict.KNOWN, Verdict.BLOCKED, Verdict.SKIP, Verdict.PASS)
 
@@ -18,9 +20,10 @@ _WORST = (*BROKEN, Verdict.KNOWN, Verdict.BLOCKED, Verdict.SKIP, Verdict.PASS)
 def merge(shards: Sequence[Path], out: Path, expected: Iterable[str] = ()) -> Run:
     """Return one run of all shards, and copy their bundles and measurements to `out`.
 
-    A shard that has left nothing is an error of its own: nobody knows which cases were its. `expected` are the node ids of all
-    cases; those that no shard has are missing. Of a case that two shards have, the one with the worse end is kept. Raises
-    UsageError where a shard is damaged, OSError.
+    Shards of `--shard` know of each other: the cases of one that never came are missing. Any other that has left nothing is an
+    error of its own: nobody knows which cases were its. `expected` are the node ids of all cases; those that no shard has are
+    missing. Of a case that two shards have, the one with the worse end is kept. Raises UsageError where a shard is damaged, or
+    they were not dealt in the same way, OSError.
     """
     runs: dict[Path, Run] = {}
     silent = []
@@ -41,13 +44,28 @@ def merge(shards: Sequence[Path], out: Path, expected: Iterable[str] = ()) -> Ru
                 chosen[case.id] = (shard, case)
     cases = list(_with_bundles(out, chosen.values()))
     measured.write(out, {node: found for shard in runs for node, found in measured.read(shard).items()})
+    dealt = agreed(shards)
+    if dealt:
+        cases += _never_came(dealt, [case.id for case in cases])
+    else:
+        cases += [_of_silent(shard) for shard in silent]
     platform = cases[0].platform if cases else "not known"
-    absent = [journal.skeleton(node, platform) for node in dict.fromkeys(expected) if node not in chosen]
+    had = {case.id for case in cases}
+    absent = [journal.skeleton(node, platform) for node in dict.fromkeys(expected) if node not in had]
     cases += [lost(case, "no shard has results of it") for case in absent]
-    cases += [_of_silent(shard) for shard in silent]
     started = min(run.started for run in runs.values())
     provenance = _combined([run.provenance for run in runs.values()])
     return Run(started, max(run.seconds for run in runs.values()), provenance, tuple(cases))
+
+
+def _never_came(dealt: Dealt, had: Collection[str]) -> list[Case]:
+    """Return as missing every case that was dealt to a shard and that none has; the tries of one case as one."""
+    absent = {base(case.id): (case, hand) for case, hand in zip(dealt.cases, dealt.hands, strict=True)}
+    return [
+        lost(replace(case, id=node), f"shard {hand}/{dealt.shard.of} never came")
+        for node, (case, hand) in absent.items()
+        if node not in had
+    ]
 
 
 def _left_something(shard: Path) -> bool:

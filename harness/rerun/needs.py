@@ -8,6 +8,7 @@ they are taken from where they were, or out of the cache, where their content is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def _inputs_of(platform: str) -> tuple[str, ...]:
 def _chosen(opened: Opened, named: Mapping[str, str]) -> dict[str, str]:
     """Return the options: the bundle's, or the user's; of a bundle's platform that was replaced nothing but its QEMUs stay."""
     platform = named.get("platform", opened.plan.platform)
-    kept = dict(opened.plan.options)
+    # As harness/report/privacy.py wrote them.
+    kept = {name: value.replace(HOME, str(Path.home()), 1) for name, value in opened.plan.options.items()}
     if platform != "lab":
         kept = {name: value for name, value in kept.items() if "lab_" not in name}
     if "lab_kernel" in named:
@@ -79,8 +81,7 @@ def _find(name: str, needed: Input, options: dict[str, str]) -> None:
         options[name] = suite
         remedy = f"`harness setup {option.replace('--dst-', '--')} {suite}` gets it, {option} FILE|SUITE tries another"
     elif name.endswith(("lab_kernel", "lab_qemu")):
-        options[name] = _file(name, needed, options)
-        remedy = f"{option} FILE names it, or another"
+        options[name], remedy = _file(name, needed, options), _remedy(name)
     else:
         options.pop(name, None)
         remedy = f"{option} PATH|SUITE names it, or another"
@@ -102,16 +103,19 @@ def _here(name: str, options: Mapping[str, str]) -> Input:
 
 
 def _file(name: str, needed: Input, options: Mapping[str, str]) -> str:
-    """Return a file with the content that is needed: the bundle's own path, or one in the cache. Raises Cannot."""
-    named = options.get(name, "")
-    path = Path(named.replace(HOME, str(Path.home()), 1)) if named.startswith(HOME) else Path(named)
-    if named and path.is_file():
-        return str(path)  # whether it is the same is seen when it has been read
-    kind = "kernel" if name.endswith("kernel") else "qemu"
-    for place in parts.place("x").parent.glob(f"{kind}-*"):
-        if (place / "asset.json").is_file() and parts.facts(place).get("content") == needed.sha256 and kind == "kernel":
-            return str(parts.tree(place) / "Image")
-    raise Cannot(f"needs {needed}", remedy=f"--{name.replace('_', '-')} FILE names it, or another")
+    """Return a file with the content that is needed: where the bundle had it, or one in the cache. Raises Cannot."""
+    candidates = [options[name]] if Path(options.get(name, "")).is_file() else []
+    if name.endswith("lab_kernel"):
+        candidates += [str(parts.tree(place) / "Image") for place in parts.kept("kernel")]
+    for candidate in candidates:
+        with suppress(UsageError, MissingError):
+            if _here(name, {**options, name: candidate}).same_as(needed):
+                return candidate
+    raise Cannot(f"needs {needed}", remedy=_remedy(name))
+
+
+def _remedy(name: str) -> str:
+    return f"--{name.replace('_', '-')} FILE names it, or another"
 
 
 def _replaced(opened: Opened, options: Mapping[str, str], named: Mapping[str, str]) -> list[str]:

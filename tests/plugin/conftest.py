@@ -19,7 +19,7 @@ import pytest
 from harness.plugin.matrix import Matrix
 
 @pytest.mark.matrix(Matrix({"lifecycle": LIFECYCLES, "word": WORDS}))
-def test_it(case, boot, put_through, counts):
+def test_it(case, boot, put_through, counts, request):
     guest = boot("timers", **dict([case.word.split("=")] if "=" in case.word else []))
     BODY
 """

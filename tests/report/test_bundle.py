@@ -35,6 +35,7 @@ def test_everything_is_there(tmp_path: Path) -> None:
     assert listing(folder) == [
         "README.txt",
         "case.json",
+        "cover-letter.txt",
         *(f"sides/destination/{name}" for name in logs),
         *(f"sides/source/{name}" for name in logs),
         "states/after.json",

@@ -122,7 +122,7 @@ SABOTAGES = {
     "l1-kvm-ticks": LATE,
     "stale-istatus": Sabotage("ISTATUS is missing", asked={"instant": "armed", "sabotage": "loses-istatus"}),
     "counters-after-reset": Sabotage("went back by", asked={"instant": "armed", "sabotage": "counter-back"}),
-    "vcpu-moves-between-cores": Sabotage(LATE.words, LATE.asked, patch=("scenarios.reported.test_timers.hop", lambda _: None)),
+    "vcpu-moves-between-cores": Sabotage(LATE.words, LATE.asked, patch=("scenarios.reported.test_timers.hop", lambda _: 20)),
     "swapped-ids": Sabotage("CNT", patch=("harness.state.kvm_ids.name_of", lambda number: f"CNT of {number}")),
     "clock-stands-still": Sabotage(r"the guest's clock is \d+ ns at the save and \d+ ns", edit=an_hour_later),
     "next-tick-overflows": Sabotage(

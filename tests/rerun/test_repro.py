@@ -76,13 +76,6 @@ def test_another_failure_is_not_reproduced(refused: Rerunner) -> None:
     assert run.stdout.startswith("not reproduced (0 of 1): 1 fail: cpu0/X1 was 0x1234 and is 0xbeef")
 
 
-def test_the_same_words_of_another_suspect_are_not_reproduced(refused: Rerunner) -> None:
-    said = record(refused.bundle)
-    said["failure"]["suspect"] = "guest"
-    (refused.bundle / "case.json").write_text(json.dumps(said))
-    assert refused.harness("repro", qemu=refused.project.qemu).exit_code == NOT_REPRODUCED
-
-
 def test_now_and_then(project: Project) -> None:
     project.scenario("plain", body=NOW_AND_THEN)
     project.run()

@@ -39,7 +39,7 @@ class SabotagedTrial(Trial):
     @property
     def lifecycle(self) -> Lifecycle:
         """The lifecycle of this case, whatever its parameters name."""
-        return self.way
+        return self.trying or self.way
 
 
 NewTrial = Callable[..., SabotagedTrial]

@@ -1,0 +1,160 @@
+"""The scenarios on many hosts at once: each takes the next part when it has done one.
+
+A host that is lost costs the cases that ran on it, which are missing then; what it had not begun goes to the others. Why this
+is not pytest-xdist over SSH gateways, see docs/decisions.md.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError, HostFailure, UsageError
+from harness.fleet.unit import Station, Unit
+from harness.host.inventory import RemoteHost
+from harness.host.remote import remote_host
+from harness.host.ssh import SshHost
+from harness.report.merge import merge
+from harness.report.model import Run
+
+PARTS_PER_HOST = 4
+"""So many shards to each host: one that is twice as fast does twice as many, and the start of pytest is still a small part."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be run: pytest's own arguments, how many shards (None: as many as are good), a run or history with times."""
+
+    arguments: tuple[str, ...] = ()
+    shards: int | None = None
+    times: Path | None = None
+
+
+class Work:
+    """The units that are to be done, and how many are being done: what becomes of one may bring another."""
+
+    def __init__(self, units: Iterable[Unit]) -> None:
+        self._units = deque(units)
+        self._running = 0
+        self._changed = threading.Condition()
+        self.error: BaseException | None = None
+
+    def take(self) -> Unit | None:
+        """Return the next unit, waiting while others may still bring one; None where all is done, or was given up."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._units or not self._running or self.error)
+            if self.error or not self._units:
+                return None
+            self._running += 1
+            return self._units.popleft()
+
+    def done(self, left: Unit | None) -> None:
+        """Say that a unit has ended, and what is left of it for another host."""
+        with self._changed:
+            self._running -= 1
+            if left:
+                self._units.appendleft(left)
+            self._changed.notify_all()
+
+    def give_up(self, error: BaseException) -> None:
+        """Have nobody take another unit."""
+        with self._changed:
+            self.error = self.error or error
+            self._changed.notify_all()
+
+    @property
+    def waiting(self) -> list[Unit]:
+        """The units that nobody took."""
+        return list(self._units)
+
+
+def run(entries: Sequence[RemoteHost], order: Order, out: Path, pieces: Path, say: Say) -> Run:
+    """Run the scenarios on these hosts and return the merged results; bundles go to `out`, parts and logs to `pieces`.
+
+    Raises UsageError where the user's mistake is, HostFailure where no host can be reached.
+    """
+    count = order.shards or PARTS_PER_HOST * len(entries)
+    units = [Unit(f"shard-{number}", shard=f"{number}/{count}") for number in range(1, count + 1)]
+    work = Work(units)
+    pieces.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        stations = _stations(entries, order, stack, say)
+        threads = [threading.Thread(target=_serve, args=(station, work, pieces), daemon=True) for station in stations]
+        with _lost_at_the_end(stations):
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    if work.error:
+        raise work.error
+    if work.waiting:
+        say(f"no host is left for {', '.join(unit.name for unit in work.waiting)}")
+    names = dict.fromkeys([*(unit.name for unit in units), *(path.name for path in sorted(pieces.iterdir()) if path.is_dir())])
+    return merge([pieces / name for name in names], out)
+
+
+def _serve(station: Station, work: Work, pieces: Path) -> None:
+    """Have a host do units until none is left, or it is lost."""
+    lost: HarnessError | None = None
+    while lost is None and (unit := work.take()):
+        left: Unit | None = None
+        try:
+            station.say(f"{unit.name} begins")
+            heard, lost = station.run(unit, pieces / unit.name)
+            left = heard.left(unit) if lost else None
+            station.say(f"lost in {unit.name}: {lost}" if lost else f"{unit.name} has ended, {heard.ended} cases")
+        except BaseException as error:  # noqa: BLE001  # of a thread: whoever joins it raises it
+            work.give_up(error)
+        finally:
+            work.done(left)
+
+
+@contextmanager
+def _lost_at_the_end(stations: Sequence[Station]) -> Iterator[None]:
+    """Where the block is left by an error, give all hosts up: what runs there ends, and so do our threads."""
+    try:
+        yield
+    except BaseException:
+        for station in stations:
+            station.host.lose(HostFailure("it was given up", where=station.name))
+        raise
+
+
+def _stations(entries: Sequence[RemoteHost], order: Order, stack: ExitStack, say: Say) -> list[Station]:
+    """Connect to all hosts at once. One that cannot be reached is told of and left out. Raises UsageError, HostFailure."""
+    with ThreadPoolExecutor(len(entries)) as pool:
+        tried = list(pool.map(_connected, [remote_host(entry) for entry in entries]))
+    stations = []
+    for entry, host in zip(entries, tried, strict=True):
+        if isinstance(host, HostFailure):
+            say(f"{entry.name}: left out: {host}")
+            continue
+        stack.push(host)
+        assert entry.harness is not None
+        stations.append(Station(entry.name, host, entry.harness, order.arguments, order.times, _named(entry.name, say)))
+    if not stations:
+        raise HostFailure("none of the hosts can be reached", where=", ".join(entry.name for entry in entries))
+    versions = {station.name: station.version() for station in stations}
+    if len(set(versions.values())) > 1:
+        said = ", ".join(f"{name} has {version or 'none known'}" for name, version in versions.items())
+        raise UsageError(f"the hosts have different versions of the harness: {said}", remedy="check out one commit on all")
+    return stations
+
+
+def _connected(host: SshHost) -> SshHost | HostFailure:
+    """Enter a host; give why it cannot be reached. Raises UsageError."""
+    try:
+        return host.__enter__()
+    except HostFailure as error:
+        return error
+
+
+def _named(name: str, say: Say) -> Say:
+    return lambda words: say(f"{name}: {words}")

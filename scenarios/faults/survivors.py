@@ -1,0 +1,56 @@
+"""The guests that faults happen to, and what is asked of the one that survives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.guest import timers, witness
+from harness.guest.payload import Guest
+from harness.lifecycle import LIFECYCLES
+from harness.lifecycle.passage import Passage
+from harness.plugin.trial import Trial
+from harness.qemu.machine import Machine
+
+# Instants that last for as long as it takes; one whose deadline is ahead is asked for by name (`armed`).
+GUESTS = ("memory", "expired-masked", "disabled")
+# For how long, in ms, an armed timer has to stay ahead: an attempt that fails, a second one that does not.
+_ARMED_MS = 1500
+
+
+def arrange(boot: Callable[..., Guest], name: str) -> Guest:
+    """Boot the payload `memory`, or `timers` with an instant of that name."""
+    if name == "memory":
+        return boot("memory")
+    return boot("timers", timer="cntv", instant=name, by="cval", **timers.times(name, 1000 * _ARMED_MS))
+
+
+def machine_of(guest: Guest) -> Machine:
+    """Return the machine in which a guest was booted; faults are for those of QEMU."""
+    assert isinstance(guest.machine, Machine)
+    return guest.machine
+
+
+def new_passage(trial: Trial) -> Passage:
+    """Return a passage of the trial, whose streams are part of its evidence."""
+    passage = Passage(trial.start)
+    trial.passages.append(passage)
+    return passage
+
+
+def lead_on(trial: Trial, passage: Passage, lifecycle: str, source: Machine) -> str:
+    """Lead the guest through a lifecycle without a fault, comparing what is seen; return the side where it should live."""
+    machine = LIFECYCLES[lifecycle].run(passage, source)
+    trial.compare(passage)
+    return str(machine.side)
+
+
+def judge(trial: Trial, guest: Guest) -> None:
+    """Hear the survivor out, whom the census has told to go on, and judge its memory, its interrupts and its heart."""
+    trial.told()
+    if guest.name == "timers":
+        timers.hear_out(guest)
+        trial.count(interrupts=timers.judge(guest, interrupted=True), registers=timers.compared(guest))
+    else:
+        witness.hear_out(guest)
+        trial.count(interrupts=witness.judge(guest, interrupted=True), registers=witness.evidence(guest))
+    guest.finish()

@@ -1,0 +1,95 @@
+"""A destination that refuses the guest, at each phase: the source has it still, and another destination takes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from harness.errors import QemuFailure
+from harness.faults import census
+from harness.faults.attempt import LAST_PASS, Attempt
+from harness.guest.payload import Guest
+from harness.plugin.matrix import Matrix, Params, Row
+from harness.plugin.trial import Trial
+from harness.qemu.machine import Machine
+from harness.qemu.spec import Start
+from scenarios.faults.survivors import GUESTS, arrange, judge, lead_on, machine_of, new_passage
+from scenarios.faults.ways import FILES, LIVE, RETURNS, capabilities
+
+# What the destination has that the guest has not, in the order in which QEMU finds out, and its words for it.
+REFUSALS: Mapping[str, tuple[Mapping[str, Any], str]] = {
+    "machine": ({"machine": "virt-10.0"}, r"Machine type received is 'virt-1\d+\.\d+' and local is 'virt-10\.0'"),
+    "memory": ({"memory_mib": 64}, r"[Ss]ize mismatch: mach-virt\.ram"),
+    "gic": ({"gic_version": 2}, r"Unknown section or instance 'arm_gicv3'|loadvm failed during postcopy: -22"),
+    "vcpus": ({"vcpus": 3}, r"Missing section footer for arm_gicv3"),
+    "cpu": ({"cpu": "cortex-a72"}, r"system register \S+ in the incoming stream but unknown|device 'cpu'"),
+}
+# Found before the guest leaves the source, and so early that the source's next words are not taken any more.
+EARLY = ("machine", "memory")
+
+
+def exists(row: Row) -> bool:
+    """Say whether there is such a case: postcopy needs a return path, and files have none."""
+    way, returns = row.get("lifecycle"), row.get("returns")
+    return not (returns == "one-way" and way == "postcopy") and not (returns == "return-path" and way in FILES)
+
+
+MATRIX = Matrix(
+    {
+        "lifecycle": (*LIVE, *FILES),
+        "returns": RETURNS,
+        "refusal": tuple(REFUSALS),
+        "guest": tuple(GUESTS),
+        "vcpus": (1, 2),
+        "cpu": ("cortex-a57", "max"),
+    },
+    valid=exists,
+    platforms=("tcg",),
+)
+
+
+@pytest.mark.matrix(MATRIX)
+def test_refused_guest_goes_on_at_the_source(case: Params, trial: Trial, boot: Callable[..., Guest]) -> None:
+    guest = arrange(boot, case.guest)
+    other, words = REFUSALS[case.refusal]
+    source = machine_of(guest)
+    refusing = trial.start("refusing", Start.INCOMING, **other)
+    told = (_by_file if case.lifecycle in FILES else _live)(trial, case, guest, refusing)
+    assert re.search(words, told), f"refused in other words: {told}"
+    passage = new_passage(trial)
+    lives = lead_on(trial, passage, case.lifecycle, source)
+    judge(trial, census.count(guest, trial.machines).one(lives))
+
+
+def _live(trial: Trial, case: Params, guest: Guest, refusing: Machine) -> str:
+    """Let a running guest be refused; return in which words. Without a return path, it has to be fetched back."""
+    source = machine_of(guest)
+    with Attempt.begun(source, refusing, capabilities(case), trial.source.workshop.hub) as attempt:
+        lost = attempt.blind and case.refusal not in EARLY
+        attempt.reach(LAST_PASS if lost else "set-up")
+        attempt.go_on()
+        attempt.settle()
+    if lost:
+        told = census.count(guest, trial.machines).lost()
+        assert "source is postmigrate, its migration completed" in told
+        source.cont()
+    assert source.status() == "running"
+    return refusing.last_words()
+
+
+def _by_file(trial: Trial, case: Params, guest: Guest, refusing: Machine) -> str:
+    """Save a guest, let the file be refused, let the guest go on where it was; return the words of the refusal."""
+    source = machine_of(guest)
+    passage = new_passage(trial)
+    source.stop()
+    saved = passage.save(source, "refused", *FILES[case.lifecycle])
+    try:
+        passage.load(refusing, saved.path, *FILES[case.lifecycle])
+    except QemuFailure as refused:
+        census.count(guest, trial.machines).lost()
+        source.cont()
+        return refused.what
+    raise QemuFailure(f"a destination with {REFUSALS[case.refusal][0]} took the guest without a word", where=refusing.side)

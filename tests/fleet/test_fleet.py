@@ -1,0 +1,206 @@
+"""The scenarios on two hosts reached by SSH, one of which dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import HostFailure, UsageError, Verdict
+from harness.fleet.run import Order, Work, run
+from harness.fleet.unit import Heard, Unit
+from harness.host import inventory
+from tests.fleet.ssh_hosts import SshComputer, ssh_computers
+from tests.plugin.conftest import BODY, ROOT, Project
+
+WORDS = tuple(f"word{number:02}" for number in range(24))
+# Each case notes on which host it ran; on host `two` nothing ends any more from its third case on.
+NOTED = f"""import os, time, pathlib
+    ran = pathlib.Path(os.environ["IN"]) / f"ran-{{os.environ['HOST']}}"
+    with ran.open("a") as file:
+        file.write(case.word + "\\n")
+    if os.environ["HOST"] == "two" and len(ran.read_text().split()) >= STUCK:
+        time.sleep(250)
+    {BODY}"""
+
+
+class Fleet:
+    """The project, on two hosts that share its folder."""
+
+    def __init__(self, project: Project, hosts: dict[str, SshComputer]) -> None:
+        self.project = project
+        self.hosts = hosts
+        self.inventory = project.path / "hosts.toml"
+        self.inventory.write_text("\n".join(host.entry(project.path) for host in hosts.values()))
+
+    @property
+    def entries(self) -> list[inventory.RemoteHost]:
+        return list(inventory.load(self.inventory).values())
+
+    def scenario(self, *, stuck: int = 999) -> None:
+        self.project.scenario(*WORDS, body=NOTED.replace("STUCK", str(stuck)))
+
+    def arguments(self, *more: str) -> tuple[str, ...]:
+        chosen = self.project.arguments(*more)
+        return tuple(word for word in chosen if word != "scenarios")
+
+    def ran(self, host: str) -> list[str]:
+        """Return which cases a host has begun, in order."""
+        path = self.project.path / f"ran-{host}"
+        return path.read_text().split() if path.exists() else []
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start the command."""
+        command = [sys.executable, "-m", "harness.cli", "fleet", "--hosts", str(self.inventory), "--out", "merged", *words]
+        return subprocess.Popen(
+            command,
+            cwd=self.project.path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+    def results(self) -> list[dict[str, Any]]:
+        data = json.loads((self.project.path / "merged" / "results.json").read_text())
+        cases: list[dict[str, Any]] = data["cases"]
+        return cases
+
+
+@pytest.fixture
+def fleet(project: Project) -> Iterator[Fleet]:
+    (project.path / ".venv").symlink_to(Path(sys.prefix))
+    env = {"HARNESS_CACHE": os.environ["HARNESS_CACHE"], "IN": str(project.path), "LANG": "C.UTF-8"}
+    with ssh_computers("one", "two", env=env) as hosts:
+        yield Fleet(project, hosts)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_host_that_dies_costs_what_ran_on_it(fleet: Fleet, workers: int) -> None:
+    fleet.scenario(stuck=3)
+    process = fleet.start("--shards", "2", "--", "-n", str(workers), *fleet.arguments())
+    deadline = Deadline.after(100)
+    while len(fleet.ran("two")) < 2 + workers:
+        assert not deadline.expired and process.poll() is None, process.communicate()
+        with_patience()
+    fleet.hosts["two"].die()
+    said, told = process.communicate(timeout=150)
+    assert process.returncode == 1, told
+    cases = fleet.results()
+    assert sorted(case["params"]["word"] for case in cases) == list(WORDS), "each once"
+    stuck = fleet.ran("two")[2:]
+    assert len(stuck) == workers
+    missing = [case for case in cases if case["verdict"] == "error"]
+    assert sorted(case["params"]["word"] for case in missing) == sorted(stuck)
+    for case in missing:
+        assert case["message"] == "missing: it ran when its host was lost: two: the connection was lost"
+        assert case["suspect"] == "host"
+    assert [case["verdict"] for case in cases].count("pass") == len(WORDS) - workers
+    assert sorted(fleet.ran("one") + fleet.ran("two")) == list(WORDS), "nothing that had begun is run again"
+    assert f"({workers} of them missing)" in said
+    assert "two: lost in shard-" in told
+    kcidb = json.loads((fleet.project.path / "merged" / "kcidb.json").read_text())
+    assert [test.get("status") for test in kcidb["tests"]].count("MISS") == workers
+    assert fleet.project.machines() == []
+
+
+def with_patience() -> None:
+    """Let a moment pass: no event tells of a line in a file that another computer writes."""
+    time.sleep(0.05)
+
+
+def test_two_hosts_share_the_cases(fleet: Fleet) -> None:
+    fleet.scenario()
+    process = fleet.start("--shards", "5", "--", "-n", "1", *fleet.arguments())
+    said, told = process.communicate(timeout=150)
+    assert process.returncode == 0, told
+    cases = fleet.results()
+    assert sorted(case["params"]["word"] for case in cases) == list(WORDS)
+    assert {case["verdict"] for case in cases} == {"pass"}
+    assert fleet.ran("one") and fleet.ran("two")
+    assert "verdicts: 24 pass; report: " in said
+    assert sorted(path.name for path in (fleet.project.path / "merged").iterdir() if path.is_file()) == [
+        *("junit.xml", "kcidb.json", "measured.json", "report.html", "results.json", "results.ktap")
+    ]
+
+
+def test_bundles_come_along(fleet: Fleet) -> None:
+    fleet.project.scenario("plain", "fault=refuses")
+    process = fleet.start("--shards", "2", "--", "-n", "0", *fleet.arguments())
+    _, told = process.communicate(timeout=150)
+    assert process.returncode == 1
+    bundle = next(case["bundle"] for case in fleet.results() if case["verdict"] == "fail")
+    assert (fleet.project.path / "merged" / bundle / "README.txt").exists()
+    assert "fail: timers: fault=refuses through file: " in told, "at once"
+
+
+def test_no_host_is_left(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.host.remote._DEAD_SECONDS", 2)
+    fleet.hosts["one"].die()
+    fleet.scenario(stuck=3)
+    said: list[str] = []
+
+    def say(words: str) -> None:
+        said.append(words)
+        if words == "two: shard-1 has ended, 2 cases":
+            fleet.hosts["two"].die()
+
+    entries = fleet.entries
+    monkeypatch.setattr("harness.host.remote.CONNECT_SECONDS", 2.0)
+    merged = fleet.project.path / "merged"
+    order = Order(("-n", "0", *fleet.arguments()), shards=12)
+    found = run(entries, order, merged, fleet.project.path / "parts", say)
+    assert [words for words in said if words.startswith("one: left out: ")]
+    assert sorted(str(case.params["word"]) for case in found.cases) == list(WORDS)
+    assert found.totals[Verdict.PASS] == 2
+    missing = [case for case in found.cases if case.missing]
+    assert len(missing) == 22 and {case.message.split(" ", 2)[1] for case in missing} == {"shard"}
+
+
+def test_a_mistake_is_told_once(fleet: Fleet) -> None:
+    fleet.scenario()
+    process = fleet.start("--", "--lifecycle", "teleport")
+    _, told = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert told.splitlines()[-1].startswith("harness: ") and "invalid choice: 'teleport'" in told.splitlines()[-1]
+
+
+def test_a_host_without_the_harness(fleet: Fleet) -> None:
+    (fleet.project.path / ".venv").unlink()
+    with pytest.raises(UsageError, match="there is no harness in .*; check it out there and run `make setup` in it"):
+        run(fleet.entries, Order(), fleet.project.path / "merged", fleet.project.path / "parts", print)
+
+
+# -- without hosts
+
+
+def test_what_is_left_of_a_unit() -> None:
+    unit = Unit("shard-1", shard="1/2")
+    assert Heard().left(unit) == unit, "nobody knows what was in it"
+    heard = Heard(planned=["a", "b", "c"], begun={"a"})
+    assert heard.left(unit) == Unit("shard-1-rest", nodes=("b", "c"))
+    assert Heard(planned=["a"], begun={"a"}).left(unit) is None
+
+
+def test_work_that_comes_back_is_given_to_others() -> None:
+    work = Work([Unit("a")])
+    taken = work.take()
+    assert taken == Unit("a")
+    work.done(Unit("a-rest", nodes=("x",)))
+    assert work.take() == Unit("a-rest", nodes=("x",))
+    work.done(None)
+    assert work.take() is None
+
+
+def test_work_that_was_given_up() -> None:
+    work = Work([Unit("a")])
+    work.give_up(HostFailure("gone"))
+    assert work.take() is None and work.waiting == [Unit("a")]
