@@ -82,7 +82,6 @@ def render(
             letters=LETTERS,
             provenance=list(flatten(run.provenance)),
             matrix=matrix(run),
-            mismatches=mismatches(run),
             spreads=_spreads(run, latencies or {}),
         )
     )
