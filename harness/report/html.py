@@ -17,7 +17,6 @@ from harness.report import measured, results
 from harness.report.exhibit import read_exhibit
 from harness.report.files import write_text
 from harness.report.measured import Latencies
-from harness.report.mismatches import mismatches
 from harness.report.model import BROKEN, Case, Run, flatten
 from harness.report.past import Past
 from harness.report.plots import spread_plot
