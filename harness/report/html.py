@@ -17,6 +17,7 @@ from harness.report import measured, results
 from harness.report.exhibit import read_exhibit
 from harness.report.files import write_text
 from harness.report.measured import Latencies
+from harness.report.mismatches import mismatches
 from harness.report.model import BROKEN, Case, Run, flatten
 from harness.report.past import Past
 from harness.report.plots import spread_plot
@@ -81,6 +82,7 @@ def render(
             letters=LETTERS,
             provenance=list(flatten(run.provenance)),
             matrix=matrix(run),
+            mismatches=mismatches(run),
             spreads=_spreads(run, latencies or {}),
         )
     )
