@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from harness.errors import UsageError
 from harness.plugin.matrix import Matrix, Row
 
 TCG = ("tcg",)
@@ -63,8 +64,13 @@ class Report:
 
 
 def reported(*reports: Report) -> Callable[[Test], Test]:
-    """Mark a scenario with the reports that it shows, and make a case of each. They share the platforms that they are for."""
-    (platforms,) = {tuple(report.platforms) for report in reports}
+    """Mark a scenario with the reports that it shows, and make a case of each.
+
+    Raises UsageError where they are for different platforms.
+    """
+    platforms, *others = {tuple(report.platforms) for report in reports}
+    if others:
+        raise UsageError("its reports are for different platforms", remedy="write a test for each", where=reports[0].name)
     places = [report.place for report in reports]
 
     def exists(row: Row) -> bool:

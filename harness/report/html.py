@@ -37,19 +37,17 @@ def make_report(out: Path, past: Past | None = None) -> Path:
     run = results.read(out)
     template = _environment().get_template("evidence.html.j2")
     articles: dict[str, Markup] = {}
-    rerun = ""
     room = ROOM
     lead = leading(run, past)
     for case in _telling(run, lead):
         shown = read_exhibit(out, case)
         article = Markup(template.render(shown=shown))  # noqa: S704  # it has been escaped
-        rerun = rerun or (shown.rerun if case is lead else "")
         if len(article) > room:
             break
         room -= len(article)
         articles[case.id] = article
     path = out / NAME
-    write_text(path, render(run, articles, past=past, latencies=measured.read(out), rerun=rerun))
+    write_text(path, render(run, articles, past=past, latencies=measured.read(out)))
     return path
 
 
@@ -59,12 +57,8 @@ def render(
     *,
     past: Past | None = None,
     latencies: Latencies | None = None,
-    rerun: str = "",
 ) -> str:
-    """Return the report as HTML.
-
-    `articles` holds the evidence to show by case id, others are shown in short; `rerun` tries the leading case again.
-    """
+    """Return the report as HTML. `articles` holds the evidence to show by case id; other cases are shown in short."""
     past = past or Past()
     broken = run.having(*BROKEN)
     known: dict[str, list[Case]] = {}
@@ -78,10 +72,8 @@ def render(
             past=past,
             headline=headline(run, past),
             lead=leading(run, past),
-            rerun=rerun,
             kinds=kinds(case for case in broken if not case.missing),
             missing=[case for case in broken if case.missing],
-            mismatches=mismatches(run),
             known=known,
             untried={verdict: reasons(run.having(verdict)) for verdict in (Verdict.SKIP, Verdict.BLOCKED)},
             articles=articles,
@@ -90,6 +82,7 @@ def render(
             letters=LETTERS,
             provenance=list(flatten(run.provenance)),
             matrix=matrix(run),
+            mismatches=mismatches(run),
             spreads=_spreads(run, latencies or {}),
         )
     )

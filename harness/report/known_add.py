@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.errors import Suspect, UsageError, Verdict
 from harness.report import known, results, sentences
 from harness.report.files import write_text
-from harness.report.model import UNDER_TEST, Case, Scalar
+from harness.report.model import FOUND, UNDER_TEST, Case, Scalar
 from harness.report.versions import Versions, of_case
 
 _KERNELS = (Suspect.KERNEL_L0, Suspect.KERNEL_L1)
@@ -76,7 +76,7 @@ def _entry(case: Case, versions: Versions, name: str, reason: str, bundle: str, 
     kernel = versions.kernel if case.suspect in _KERNELS or not versions.qemu else ""
     subject, version = ("kernel", kernel) if kernel else ("qemu", versions.qemu)
     release = known.parse_version(version)
-    params = {key: value for key, value in case.params.items() if key not in UNDER_TEST}
+    params = {key: value for key, value in case.params.items() if key not in (*UNDER_TEST, *FOUND)}
     values: dict[str, Scalar] = {"subject": case.subject, "platform": case.platform, "lifecycle": case.lifecycle, **params}
     suspected = f"; suspect {case.suspect}"
     # To the end of the sentence: another register that differs as well is told there.

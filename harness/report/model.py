@@ -11,6 +11,9 @@ from harness.errors import Suspect, Verdict
 SCHEMA = 1
 """Version of `results.json`; other programs read that file (design, section 5)."""
 
+FOUND = ("differs", "outcome", "cause", "culprit", "silent")
+"""Parameters that a case of two unlike machines is given when it has ended: what became of the guest."""
+
 Scalar = str | int | float | bool | None
 Params = Mapping[str, Scalar]
 Provenance = Mapping[str, object]
@@ -69,8 +72,8 @@ class Case:
 
     @property
     def key(self) -> str:
-        """What is the same on every kernel and QEMU: the test, platform, lifecycle, and the parameters but for those."""
-        words = [f"{name}={value}" for name, value in self.params.items() if name not in UNDER_TEST]
+        """What is the same on every kernel and QEMU, however it ends: the test, platform, lifecycle, other parameters."""
+        words = [f"{name}={value}" for name, value in self.params.items() if name not in (*UNDER_TEST, *FOUND)]
         return f"{self.id.partition('[')[0]}[{' '.join([self.platform, self.lifecycle, *words])}]"
 
 

@@ -75,13 +75,14 @@ def run(plan: Plan, wanted: Failure, runs: int, root: Path, out: Path) -> Outcom
         old.unlink()
     argv = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", f"--rootdir={root}"),
-        *(plan.test, f"--replay={order}", f"--out={out}", f"--known-issues={nothing_known}", *plan.arguments()),
+        *(plan.test, f"--replay={order}", f"--out={out}", f"--known-issues={nothing_known}"),
+        *("--history=none", *plan.arguments()),
     ]
     env = {name: value for name, value in os.environ.items() if name not in _NOT_OURS}
     done = subprocess.run(argv, cwd=root, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if not (out / results.NAME).is_file():
+    cases = [case for case in results.read(out).cases if not case.missing] if (out / results.NAME).is_file() else []
+    if not cases:
         raise Cannot(_why(done.stdout, done.stderr) or f"pytest ended with status {done.returncode}")
-    cases = results.read(out).cases
     if len(cases) != runs:
         raise Cannot(f"pytest ended with status {done.returncode} after {len(cases)} of {runs} runs")
     return Outcome(wanted, [_ended(case, out) for case in cases])

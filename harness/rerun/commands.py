@@ -147,20 +147,15 @@ def minimise(bundle: Path, runs: int, root: Path, require: int, out: Path | None
                 desk.directory("minimise"),
                 say,
             )
-            smallest = looking.smallest(found, settled.plan)
-            if smallest and smallest.dropped != settled.plan.dropped and looking.best:
-                search.keep(looking.best, target, found.failure, log)
+            gone = search.shrink(looking, settled.plan, target, log)
     except needs.Cannot as error:
         click.echo(f"cannot: {error}")
         sys.exit(CANNOT)
-    if smallest is None:
+    if gone is None:
         click.echo("not reproduced")
-    elif smallest.dropped == settled.plan.dropped:
+    elif not gone:
         click.echo("nothing can be taken away: each thing that was tried is needed, or cannot be done without")
-    else:
-        click.echo(f"{len(smallest.dropped) - len(settled.plan.dropped)} things taken away: {target}")
-        sys.exit(0)
-    sys.exit(NOT_REPRODUCED)
+    sys.exit(0 if gone else NOT_REPRODUCED)
 
 
 class _Undecided(click.Command):

@@ -43,62 +43,79 @@ class Search:
     require: int
     scratch: Path
     say: Callable[[str], None]
-    # The bundle of the smallest case so far, None before the first try.
+    # The smallest case so far, as its bundle says it, and where that is; None before the first try.
+    found: Opened | None = None
     best: Path | None = None
     _kept: Path | None = None
     _tried: set[str] = field(default_factory=set)
     _runs: int = 0
 
-    def smallest(self, found: Opened, plan: Plan) -> Plan | None:
+    def smallest(self, plan: Plan) -> Plan | None:
         """Return the smallest plan that fails in the same way; None where the plan as it is does not. Raises Cannot."""
-        if not self._fails(plan, "as it is"):
+        if not self._fails(plan, "as it is") or self.found is None:
             return None
+        plan = replace(plan, params=self.found.plan.params)  # on another platform than the bundle's, some may be others
         while True:
             before = plan
             for kind in KINDS:
-                plan = self._less(kind, found, plan, set())
+                plan = self._less(kind, plan, self.found, set())
             if plan == before:
                 return plan
 
-    def _less(self, kind: Kind, found: Opened, plan: Plan, seen: set[str]) -> Plan:
+    def _less(self, kind: Kind, plan: Plan, found: Opened, seen: set[str]) -> Plan:
         """Return the plan with less of one kind of things, as much less as fails in the same way; no words twice."""
         for reduction in kind(plan, found.arguments):
-            if reduction.words in seen:
+            key = json.dumps(replace(reduction.plan, dropped=()).to_data(), sort_keys=True)
+            if reduction.words in seen or key in self._tried:
                 continue
             seen.add(reduction.words)
-            key = json.dumps(replace(reduction.plan, dropped=()).to_data(), sort_keys=True)
-            if key in self._tried:
-                continue
             self._tried.add(key)
             smaller = replace(reduction.plan, dropped=(*plan.dropped, reduction.words))
             try:
-                fails = self._fails(smaller, reduction.words)
+                if self._fails(smaller, reduction.words):
+                    return self._less(kind, smaller, self.found or found, seen)
             except Cannot as error:
                 self.say(f"no       {reduction.words}: it cannot be run: {error}")
-                continue
-            if fails:
-                return self._less(kind, found, smaller, seen)
         return plan
 
     def _fails(self, plan: Plan, words: str) -> bool:
-        """Try a plan; keep its bundle where it fails in the same way. Raises Cannot."""
+        """Try a plan; keep its bundle where it fails in the same way, and was run as it is. Raises Cannot."""
         self._runs += 1
         out = self.scratch / str(self._runs)
         try:
             outcome = self.run(plan, out)
+            bundle = next((run.bundle for run in outcome.same if run.bundle), None)
+            found = opened.read(bundle) if bundle else None
+            if found and self.found and (found.plan.params, found.plan.changes) != (plan.params, plan.changes):
+                raise Cannot("it was run otherwise")
         except Cannot:
             shutil.rmtree(out, ignore_errors=True)
             raise
         count = f"{len(outcome.same)} of {len(outcome.runs)} fail in the same way"
-        if len(outcome.same) < self.require:
+        if found is None or len(outcome.same) < self.require:
             self.say(f"no       {words}: {count}; {outcome.others()}")
             shutil.rmtree(out)
             return False
-        self.say(f"smaller  {words}: {count}" if plan.dropped else f"{words}: {count}")
+        self.say(f"smaller  {words}: {count}" if self.found else f"{words}: {count}")
         if self._kept:
             shutil.rmtree(self._kept)
-        self._kept, self.best = out, outcome.same[0].bundle
+        self._kept, self.found, self.best = out, found, bundle
         return True
+
+
+def shrink(search: Search, plan: Plan, target: Path, log: list[str]) -> int | None:
+    """Search, and put the smallest bundle at `target`; return how many things are gone, None where nothing is reproduced.
+
+    What there is by then is kept also where the search is interrupted. Raises Cannot, HarnessBug, OSError.
+    """
+    gone = 0
+    try:
+        smallest = search.smallest(plan)
+    finally:
+        if search.best and search.found and (gone := len(search.found.plan.dropped) - len(plan.dropped)):
+            keep(search.best, target, search.wanted, log)
+            search.say(f"{gone} thing{'s' * (gone > 1)} taken away: {target}")
+    return None if smallest is None else gone
 
 
 def target_of(bundle: Path, out: Path | None) -> Path:

@@ -30,16 +30,17 @@ SIMPLER: Mapping[str, tuple[str, ...]] = {
     "twice": _SAVED,
     "reset": _ALONE,
     "kvm-rewrite": ("kvm-straight",),
+    "kvm-offset": ("kvm-straight",),
     "kvm-restore": ("kvm-straight", "kvm-rewrite"),
     "kvm-twice": ("kvm-straight", "kvm-rewrite", "kvm-restore"),
     "kvm-migrate": ("kvm-straight", "kvm-rewrite", "kvm-restore"),
 }
-"""Lifecycles that do less to a guest than another, the least first."""
+"""Lifecycles that do less to a guest than another, the least first; one without an entry stays."""
 
 # Values of parameters that ask less of a guest, the least first.
 _LESS: Mapping[str, tuple[str, ...]] = {"level": ("el1",), "offset": ("none",), "timer": ("none",), "acks": ("edge",)}
-# Features of a CPU that QEMU can leave out, and models that have less than `max`.
-_FEATURES = ("sme", "sve", "pauth", "lpa2", "pmu")
+# Features that QEMU can leave out, by CPU (target/arm/tcg/cpu64.c, cpu64.c), and models that have less than `max`.
+_FEATURES: Mapping[str, tuple[str, ...]] = {"max": ("sme", "sve", "pauth", "lpa2", "pmu"), "host": ("sve", "pauth", "pmu")}
 _MODELS = ("cortex-a57", "neoverse-n1")
 # MiB. The payloads need less; with less than this there is no room for the device tree.
 _MEMORIES = (8, 16)
@@ -130,15 +131,13 @@ def _model(plan: Plan, _: Mapping[str, Value]) -> Iterator[Reduction]:
         yield _other(plan, "cpu", model, f"CPU {model} in place of {now}")
 
 
-def _features(*features: str) -> Kind:
-    def less(plan: Plan, _: Mapping[str, Value]) -> Iterator[Reduction]:
-        now = str(_param(plan, "cpu"))
-        there = [name for name in features if f",{name}" not in now]
-        if now.partition(",")[0] in ("max", "host") and there:
-            cpu = now + "".join(f",{name}=off" for name in there)
-            yield Reduction(f"without CPU feature{'s' * (len(there) > 1)} {', '.join(there)}", _with(plan, params={"cpu": cpu}))
-
-    return less
+def _features(plan: Plan, _: Mapping[str, Value]) -> Iterator[Reduction]:
+    """Without all features at once, and else without one after the other."""
+    now = str(_param(plan, "cpu"))
+    there = [name for name in _FEATURES.get(now.partition(",")[0], ()) if f",{name}" not in now]
+    for names in dict.fromkeys((tuple(there), *((name,) for name in there))) if there else ():
+        cpu = now + "".join(f",{name}=off" for name in names)
+        yield Reduction(f"without CPU feature{'s' * (len(names) > 1)} {', '.join(names)}", _with(plan, params={"cpu": cpu}))
 
 
 def _memory(plan: Plan, _: Mapping[str, Value]) -> Iterator[Reduction]:
@@ -178,8 +177,7 @@ KINDS: tuple[Kind, ...] = (
     *map(_parameters, _LESS),
     _amounts,
     _model,
-    _features(*_FEATURES),
-    *map(_features, _FEATURES),
+    _features,
     _memory,
     _its,
     _console,

@@ -18,7 +18,7 @@ PAIRS = {
         pair(
             "sve-on-one-side",
             "F2",
-            "register refused, .*ID_AA64ZFR0_EL1:",
+            "register refused, .*only the destination has .*ZCR_EL1",
             {"cpu": "max,sve=off"},
             {"cpu": "max"},
         ),

@@ -83,13 +83,14 @@ def failure(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_thousand_cases_open_within_a_second(page: Browser, thousand: Path) -> None:
     assert thousand.stat().st_size < 5_000_000
-    took = []
-    for _ in range(3):
-        page.show(thousand, 1280, 900)
-        # Painted, not only parsed: the answer comes after the next frame.
-        page.ask("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        took.append(page.ask("performance.now()"))
-    assert min(took) < 1000, took
+    # The time of the page's own thread, which is the same on a busy computer.
+    page.call("Performance.enable", timeDomain="threadTicks")
+    page.show(thousand, 1280, 900)
+    # Painted, not only parsed: the answer comes after the next frame.
+    page.ask("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    metrics = {each["name"]: each["value"] for each in page.call("Performance.getMetrics")["metrics"]}
+    page.call("Performance.disable")
+    assert 0.05 < metrics["TaskDuration"] < 1, metrics
 
 
 def test_it_asks_nothing_of_the_network_and_has_no_complaints(page: Browser, thousand: Path) -> None:

@@ -216,6 +216,97 @@ REAL = {
         ),
         ("; suspect", " | vCPU 0: L2: x3 has 0x0; suspect"),
     ),
+    "qemu-debug-runstate": (
+        (
+            "reported: debugger at EL1 on max with 1 vCPU through file: destination: crash, destination (SIGABRT): the "
+            "destination did not take the stream: invalid runstate transition: 'inmigrate' -> 'debug'; suspect QEMU"
+        ),
+        ("'inmigrate' -> 'debug'", "'inmigrate' -> 'paused'"),
+    ),
+    "qemu-el2-timers-lost-reported": (
+        (
+            "reported: el2-timer-lost at EL2 with E2H=0 on max with 1 vCPU through file: interrupt lost on vCPU 0: PPI 26 "
+            "came 0 times, expected 1; the counter has passed CVAL by 508.4 ms, CNTHP_CTL_EL2.ISTATUS is missing (CTL 0x1);"
+            " suspect QEMU"
+        ),
+        ("is missing (CTL 0x1)", "is set (CTL 0x5)"),
+    ),
+    "qemu-counter-frequency": (
+        (
+            "reported: counter-frequency at EL1 on max with 1 vCPU through file: the counter of vCPU 0 went back by 14.2 "
+            "ms; suspect QEMU"
+        ),
+        ("of vCPU 0 went back", "of vCPU 0 stood still"),
+    ),
+    "qemu-gic-priority-bits": (
+        (
+            "reported: gic-priority-bits at EL1 on max with 1 vCPU through file: the guest found: vCPU 0: ICC_RPR_EL1 had "
+            "0x60, has 0xff; suspect QEMU"
+        ),
+        ("ICC_RPR_EL1 had 0x60, has 0xff", "ICC_PMR_EL1 had 0x60, has 0xff"),
+    ),
+    "qemu-highmem": (
+        (
+            "reported: highmem at EL1 on max with 1 vCPU through file: these lie elsewhere: "
+            "000000003f000000-000000003fffffff (prio 0, i/o): pcie-mmcfg-mmio, 0000004010000000-000000401fffffff (prio 0, "
+            "i/o): pcie-mmcfg-mmio; suspect QEMU"
+        ),
+        (": pcie-mmcfg-mmio; suspect", ": pcie-mmcfg-mmio, 0000000009000000-0000000009000fff (prio 0, i/o): pl011; suspect"),
+    ),
+    "qemu-sve-lengths": (
+        (
+            "reported: sve-lengths at EL1 on max with 1 vCPU through file: the guest found: vCPU 0: the SVE vector length "
+            "had 64 bytes, has 32; registers differ: cpu0/VG, cpu0/Z#; suspect QEMU"
+        ),
+        ("had 64 bytes, has 32", "had 64 bytes, has 16"),
+    ),
+    "qemu-secure-dacr": (
+        (
+            "reported: secure-dacr at EL1 on max with 1 vCPU through file: the Secure DACR was 0x55555555 and is 0x0; "
+            "suspect QEMU"
+        ),
+        ("and is 0x0", "and is 0x1"),
+    ),
+    "qemu-icount-abort": (
+        (
+            "reported: icount-on-one-side at EL1 on max with 1 vCPU through live-unix: crash, destination "
+            "(vmstate_load_state): the migration failed on the source; the source says failed: Unable to read from socket: "
+            "Connection reset by peer; the destination says migration/vmstate.c:172: vmstate_load_state: Assertion "
+            "`first_elem || !n_elems || !size' failed.; suspect QEMU"
+        ),
+        ("Assertion `first_elem", "Assertion `last_elem"),
+    ),
+    "qemu-10-snapshot-with-multifd": (
+        (
+            "reported: multifd-and-snapshots at EL1 on max with 1 vCPU through snapshot: source: QEMU was killed by "
+            "SIGSEGV; suspect QEMU"
+        ),
+        ("SIGSEGV", "SIGABRT"),
+    ),
+    "qemu-10-refuses-longer-lists": (
+        (
+            "reported: registers-gone at EL1 on neoverse-n1 with 1 vCPU through file: destination: register missing: the "
+            "destination did not take the stream: Invalid value 295 expecting positive value <= 292; Failed to load "
+            "cpu:cpreg_vmstate_array_len; error while loading state for instance 0x0 of device 'cpu'; load of migration "
+            "failed: Invalid argument; suspect QEMU"
+        ),
+        ("cpreg_vmstate_array_len", "cpreg_vmstate_indexes"),
+    ),
+    "qemu-10-error-desc": (
+        (
+            "reported: destination-stays at EL1 on max with 1 vCPU through live-unix: the destination says only 'load of "
+            "migration failed: Invalid argument'; suspect QEMU"
+        ),
+        ("Invalid argument'", "Operation not permitted'"),
+    ),
+    "qemu-11-lacks-isar0": (
+        (
+            "reported: qemu-replaced at EL1 on cortex-a57 with 1 vCPU through snapshot: resumed: register missing, "
+            "ID_AA64ISAR0_EL1: snapshot-load: error while loading state for instance 0x0 of device 'cpu': post load hook "
+            "failed for: cpu, version_id: 22, minimum_version: 22, ret: -1; suspect QEMU"
+        ),
+        ("ID_AA64ISAR0_EL1", "ID_AA64ISAR1_EL1"),
+    ),
     "qemu-sve-upper-half-lost": (
         (
             "registers: sve at EL1 on max with 1 vCPU through file: the guest found: vCPU 0: Z0, from bit 1024 on, had 0xa7 has 0x0 "
@@ -334,6 +425,21 @@ REAL = {
             "KVM_REG_ARM_PSCI_VERSION 0x10001 -> 0x10003; ID_AA64MMFR2_EL1.NV 2 -> 0; suspect QEMU"
         ),
         ("has PIRE0_EL1, PIR_EL1", "has PIR_EL1"),
+    ),
+    "kvm-pmu-sets-cleared": (
+        (
+            "registers: core at EL1 on host with 1 vCPU through file in the lab trixie neoverse-n2: the guest found: vCPU 0: "
+            "PMCNTENSET_EL0 had 0x1e has 0x0 (and 2 more); registers differ: cpu0/PMCNTENCLR_EL0, cpu0/PMCNTENSET_EL0, "
+            "cpu0/PMINTENCLR_EL1, cpu0/PMINTENSET_EL1, cpu0/PMOVSCLR_EL0, cpu0/PMOVSSET_EL0; suspect kernel (L0)"
+        ),
+        ("cpu0/PMINTENCLR_EL1", "cpu0/PMCR_EL0"),
+    ),
+    "qemu-10-pmu-sets-by-gdb": (
+        (
+            "registers: core at EL1 on host with 1 vCPU through pause in the lab neoverse-n2 trixie: cpu0/PMCNTENSET_EL0 is 0x1e by "
+            "the guest and 0 by the gdb view; suspect kernel (L0)"
+        ),
+        ("and 0 by", "and 2 by"),
     ),
     "qemu-kvm-gicd-irouter": (
         (

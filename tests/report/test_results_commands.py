@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 
 from harness.cli import main
 from harness.errors import Verdict
-from harness.report import bundle, results
+from harness.report import bundle, journal, results
 from harness.report.history import History
-from harness.report.model import Case
+from harness.report.model import Case, lost
 from harness.report.versions import Versions
 from tests.report.report_samples import FAILED, LOST, PASSED, evidence_of, run_of
 
@@ -70,6 +70,14 @@ def test_report_says_by_its_status_that_something_broke(tmp_path: Path) -> None:
     done = harness("report", tmp_path, "--format", "ktap")
     assert (done.exit_code, done.output) == (1, f"{tmp_path / 'results.ktap'}\n")
     assert not (tmp_path / "junit.xml").exists()
+
+
+def test_report_of_a_run_that_was_killed(tmp_path: Path) -> None:
+    journal.plan(tmp_path, [lost(PASSED, journal.KILLED), lost(WELL, journal.KILLED)])
+    journal.Journal(tmp_path, "2026-11-20T01:02:03Z", {}).add(PASSED, 1.0)
+    assert harness("report", tmp_path).exit_code == 1
+    assert [case.missing for case in results.read(tmp_path).cases] == [False, True]
+    assert [test["status"] for test in json.loads((tmp_path / "kcidb.json").read_text())["tests"]] == ["PASS", "MISS"]
 
 
 def test_report_merges_shards_and_misses_what_none_has(tmp_path: Path) -> None:
