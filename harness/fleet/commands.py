@@ -129,6 +129,8 @@ def fleet(
     from harness.fleet.run import Order, run
     from harness.host import inventory
     from harness.host.signals import ended_by_signals
+    from harness.report import results
+    from harness.report.shards import times as read_times
 
     path = hosts or inventory.location()
     known = inventory.load(path)
@@ -138,6 +140,9 @@ def fleet(
             raise UsageError("the inventory does not say where its harness is", where=entry.name, remedy="add `harness = DIR`")
     if not entries:
         raise UsageError("no host says where its harness is", where=str(path), remedy="add `harness = DIR` to some")
+    if times is not None:
+        read_times(times)  # a mistake is told here, once
+        times = times / results.NAME if times.is_dir() else times
     workers = () if any(word.startswith("-n") for word in arguments) else ("-n", "auto")
     order = Order((*workers, *arguments), shards, times)
     with ended_by_signals(), finish.parts(out) as parts:

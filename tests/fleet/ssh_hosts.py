@@ -141,7 +141,11 @@ def _start(namespace: str, here: Path, config: Path) -> subprocess.Popen[bytes]:
     serve = ["sh", "-c", _SERVE, "serve", str(config), str(tree / "usr" / "sbin" / "sshd"), str(here)]
     with (here / "sshd.log").open("wb") as log:
         return subprocess.Popen(
-            ["ip", "netns", "exec", namespace, *inner, *serve], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", namespace, *inner, *serve],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
         )
 
 

@@ -156,9 +156,10 @@ def test_ctrl_c_ends_it_on_the_hosts_and_tells_what_there_is(fleet: Fleet) -> No
 
 def test_bundles_come_along(fleet: Fleet) -> None:
     fleet.project.scenario("plain", "fault=refuses")
-    process = fleet.start("--shards", "2", "--", "-n", "0", *fleet.arguments())
+    fleet.project.run("-q")
+    process = fleet.start("--shards", "2", "--times", "out", "--", "-n", "0", *fleet.arguments())
     _, told = process.communicate(timeout=150)
-    assert process.returncode == 1
+    assert process.returncode == 1, told
     bundle = next(case["bundle"] for case in fleet.results() if case["verdict"] == "fail")
     assert (fleet.project.path / "merged" / bundle / "README.txt").exists()
     assert "fail: timers: fault=refuses through file: " in told, "at once"
