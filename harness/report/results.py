@@ -65,6 +65,8 @@ def typed(data: Mapping[str, object], key: str, kind: type[T], where: str) -> T:
 
 def case_from_data(data: object, where: str) -> Case:
     """Return the case that `case_to_data` wrote; raises UsageError with `where` for anything else."""
+    if isinstance(data, dict):
+        data = {"arrangements": 1, **data}  # of results that were written before it was counted
     given = keyed(data, CASE_KEYS, where)
     where = f"{where} ({given['id']})"
     params = typed(given, "params", dict, where)
