@@ -27,7 +27,7 @@ from harness.guest.payload import Guest
 from harness.host.local import LocalHost, die_with_parent
 from harness.kvm.sample import Samples
 from harness.lifecycle import LIFECYCLES
-from harness.plugin import limit, platforms, replay, share
+from harness.plugin import exhibits, limit, platforms, replay, share
 from harness.plugin.matrix import Matrix, Params
 from harness.plugin.progress import Reporter
 from harness.plugin.results import NO_HISTORY, Recorder, provenance
@@ -387,7 +387,7 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     kept = [name for name in _RERUN if not (name == "--known-issues" and _order(item.config))]
     given = [(name, item.config.getoption(name)) for name in kept]
     chosen = [f"{name}={each}" for name, value in given for each in (value if isinstance(value, list) else [value]) if each]
-    evidence = trial.evidence(case, ("--all", *chosen), _provenance(item.config))
+    evidence = exhibits.evidence(trial, case, ("--all", *chosen), _provenance(item.config))
     rerun = _records(item.config).of(item.nodeid, item.path, trial, error, _order(item.config))
     bundle.write(trial.bench.out, replace(evidence, rerun=rerun))
     return case

@@ -38,14 +38,13 @@ from harness.kvm.machine import KvmMachine
 from harness.kvm.sample import Samples
 from harness.lab.ground import Ground, Watched
 from harness.lifecycle import LIFECYCLES, Lifecycle
-from harness.lifecycle.passage import KvmPassage, Pair, Passage, Saved
-from harness.plugin.hosts import described
+from harness.lifecycle.passage import KvmPassage, Pair, Passage
 from harness.preflight.facts import HostFacts
 from harness.qemu.machine import AnyMachine
 from harness.qemu.migration import TransferFailed
 from harness.qemu.spec import MachineSpec, Start
-from harness.report.evidence import DifferenceRow, Evidence, Side, Stream, rows_of
-from harness.report.model import Case, Scalar
+from harness.report.evidence import DifferenceRow, rows_of
+from harness.report.model import Scalar
 from harness.rerun.plan import Changes
 from harness.state.diff import between, compare, cross_check
 from harness.state.model import State
@@ -118,7 +117,7 @@ class Trial:
     found: dict[str, Scalar] = field(default_factory=dict)
     _grounds: Sequence[Ground] = ()
     # The kernels under test, each with how far its log had come.
-    _marks: Sequence[tuple[Watched, int]] = ()
+    marks: Sequence[tuple[Watched, int]] = ()
     # Whether what happened speaks against a host, or its kernel.
     _spoiled: bool = False
     _open: ExitStack = field(default_factory=ExitStack)
@@ -394,7 +393,7 @@ class Trial:
 
     def _check_hosts(self) -> None:
         """Raise HostFailure where a host is lost, or does not answer any more: that explains whatever else went wrong."""
-        for ground in self._distinct_grounds:
+        for ground in self.distinct_grounds:
             host = ground.workshop.host
             if host is ground.workshop.desk:
                 continue
@@ -430,58 +429,16 @@ class Trial:
 
     def check_kernels(self) -> None:
         """Raise KernelFailure quoting what a kernel under test has complained of since the case began."""
-        for kernel, mark in self._marks:
+        for kernel, mark in self.marks:
             if troubles := kernel.log.troubles(mark):
                 self._spoiled = True
                 more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
                 raise KernelFailure(f"the kernel of {kernel.name} says: {troubles[0]}{more}", suspect=kernel.suspect)
 
-    def evidence(self, case: Case, options: tuple[str, ...], provenance: Mapping[str, object]) -> Evidence:
-        """Collect everything that is known of a case that ended badly, while its machines are still there."""
-        states = {}
-        for index, passage in enumerate(self.passages):
-            for number, pair in enumerate(passage.pairs):
-                for when, state in (("before", pair.before), ("after", pair.after)):
-                    states[f"{index}-{number}-{when}-{state.view}"] = state.to_data()
-        streams: dict[str, Stream] = {}
-        for saved in (saved for passage in self.passages for saved in passage.streams):
-            if stream := self._fetched(saved):
-                name = f"{saved.machine.side}-{stream.name}" if stream.name in streams else stream.name
-                streams[name] = replace(stream, name=name)
-        return Evidence(
-            case=case,
-            options=options,
-            sides=(*map(_side, self.machines), *self._kernel_sides()),
-            states=states,
-            streams=tuple(streams.values()),
-            differences=self.differences,
-            steps=tuple(self.timeline.steps),
-            provenance=dict(provenance),
-            hosts=tuple(described(ground) for ground in self._distinct_grounds),
-        )
-
-    def _kernel_sides(self) -> Iterator[Side]:
-        """Give the host of each kernel under test, with its log since the case began."""
-        names = [kernel.name for kernel, _ in self._marks]
-        for number, (kernel, mark) in enumerate(self._marks):
-            side = _side(kernel.machine) if kernel.machine else Side("", ())
-            twin = names[:number].count(kernel.name)
-            name = f"host-{kernel.name}" + (f"-{twin + 1}" if twin else "")
-            yield replace(side, name=name, console="\n".join(kernel.log.since(mark)))
-
-    def _fetched(self, saved: Saved) -> Stream | None:
-        """Return a stream as evidence, where its machine got so far as to write it and its host still answers."""
-        try:
-            path = saved.here()
-        except HostFailure as error:
-            self.timeline.add(saved.machine.side, "lost", str(error))
-            return None
-        return Stream(path.name, path) if path.exists() else None
-
     def close(self) -> None:
         """Kill every machine that is left, give the slots back, and leave nothing on hosts that others use."""
         self._open.close()
-        for ground in self._distinct_grounds:
+        for ground in self.distinct_grounds:
             if self._spoiled:
                 ground.give_up()
             shop = ground.workshop
@@ -491,7 +448,8 @@ class Trial:
                     shop.host.run(["rm", "-rf", "--", *places], Deadline.after(20))
 
     @property
-    def _distinct_grounds(self) -> list[Ground]:
+    def distinct_grounds(self) -> list[Ground]:
+        """Where both sides run, each once, the source first."""
         return list({id(ground): ground for ground in self._grounds}.values())
 
     @property
@@ -512,7 +470,7 @@ class Trial:
     @property
     def versions(self) -> tuple[str, str, str, str]:
         """QEMU and kernel of the source, and of the destination where it is another ground, as `KnownIssues.judge` has them."""
-        far = self._grounds[-1] if len(self._distinct_grounds) > 1 else None
+        far = self._grounds[-1] if len(self.distinct_grounds) > 1 else None
         there = (far.qemu.version_text, far.facts.get("kernel", "")) if far else ("", "")
         return (self.qemu_version, self.kernel_version, *there)
 
@@ -524,7 +482,7 @@ class Trial:
     def _settle_in(self) -> None:
         """Find where both sides run, and remember how far their kernels' logs had come. Raises Unsupported."""
         self._grounds = self.bench.grounds({**self.params, **self._chosen})
-        self._marks = [(kernel, kernel.log.mark()) for ground in self._distinct_grounds for kernel in ground.kernels]
+        self.marks = [(kernel, kernel.log.mark()) for ground in self.distinct_grounds for kernel in ground.kernels]
         lifecycle, qemu = self.lifecycle, self.source.qemu
         if qemu.version[:2] < lifecycle.since:
             since = ".".join(map(str, lifecycle.since))
@@ -563,19 +521,3 @@ def _machine_type(grounds: Sequence[Ground]) -> str:
     releases = {ground.qemu.version[:2] for ground in grounds}
     major, minor = min(releases)
     return "virt" if len(releases) == 1 else f"virt-{major}.{minor}"
-
-
-def _side(machine: AnyMachine) -> Side:
-    def read(name: str) -> str:
-        path = machine.directory / name
-        return path.read_text("utf-8", "backslashreplace") if path.exists() else ""
-
-    return Side(
-        name=machine.side,
-        argv=("env", *(f"{name}={value}" for name, value in machine.qemu.env.items()), *machine.argv),
-        qemu_version=machine.qemu.version_text,
-        exit_status=machine.process.poll(),
-        console=read("console.log"),
-        qmp=read("qmp.log"),
-        stderr=read("stderr.log"),
-    )

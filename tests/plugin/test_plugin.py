@@ -453,7 +453,7 @@ def test_a_guest_whose_time_runs_faster_than_the_computers_is_no_missed_instant(
     assert project.run().ret == FAILED
     case = project.only_case()
     assert (case["verdict"], case["suspect"], case["arrangements"]) == ("fail", "QEMU", 1)
-    assert "the guest's counter went on by 1000.000 s in 0." in case["message"]
+    assert "the guest's counter went on by 1000.000 s in " in case["message"]
 
 
 def test_what_differed_is_not_forgotten_when_an_instant_is_arranged_anew(project: Project) -> None:

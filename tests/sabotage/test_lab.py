@@ -20,6 +20,7 @@ from harness.host.local import LocalProcess
 from harness.lab.host import Lab
 from harness.lifecycle import LIFECYCLES
 from harness.lifecycle.passage import Passage
+from harness.plugin import exhibits
 from harness.plugin.trial import Trial
 from harness.plugin.verdicts import conclude
 from harness.qemu.machine import AnyMachine, Machine
@@ -257,4 +258,4 @@ def test_a_case_passes_that_nothing_happens_to(next_case_passes: NextCase) -> No
 
 def evidence_of(trial: Trial, error: BaseException, out: Path) -> Path:
     case: Case = conclude("tests::it", "sabotage", "lab", trial.params, error, seconds=0, compared=Compared())
-    return out / bundle.write(out, trial.evidence(case, (), {}))
+    return out / bundle.write(out, exhibits.evidence(trial, case, (), {}))

@@ -11,7 +11,7 @@ import pytest
 from harness.errors import Failure, GuestFailure, StateDiffers
 from harness.lifecycle import LIFECYCLES, Lifecycle
 from harness.lifecycle.passage import Passage
-from harness.plugin import walk
+from harness.plugin import exhibits, walk
 from harness.plugin.trial import Trial
 from harness.plugin.verdicts import conclude
 from harness.qemu.machine import Machine
@@ -82,6 +82,6 @@ def test_a_lossy_lifecycle_is_found_and_the_walk_shrunk(edit: Edit, new_trial: N
     assert len(raised.value.what.partition("walked: ")[2].split(", ")) <= 5
     # What is left is the evidence of the shortest walk.
     case = conclude("walk", "stress", "tcg", trial.params, raised.value, seconds=0, compared=Compared())
-    folder = tmp_path / bundle.write(tmp_path, trial.evidence(case, (), {}))
+    folder = tmp_path / bundle.write(tmp_path, exhibits.evidence(trial, case, (), {}))
     assert "walked: " in (folder / "README.txt").read_text()
     assert len([*(folder / "sides").iterdir()]) == len(trial.machines) <= 4
