@@ -79,11 +79,14 @@ def _of_zeros(size: int) -> int:
 
 @cache
 def _pages(page_bits: int) -> re.Pattern[bytes]:
-    """Match many consecutive pages of the current block: zero pages and whole ones."""
+    """Match many consecutive pages of the current block: zero pages and whole ones.
+
+    There is nothing to go back for, but a possessive repetition goes wrong before Python 3.11.5 (python/cpython issue 106052).
+    """
     clear = b"".join(re.escape(bytes([byte])) for byte in range(0, 256, 1 << page_bits - 8))
     zero, page = ZERO | CONTINUE, PAGE | CONTINUE
     return re.compile(
-        b"(?:.{6}[%b](?:\\x%02x.|\\x%02x.{%d})){1,%d}+" % (clear, zero, page, 1 << page_bits, _AT_ONCE), re.DOTALL
+        b"(?:.{6}[%b](?:\\x%02x.|\\x%02x.{%d})){1,%d}" % (clear, zero, page, 1 << page_bits, _AT_ONCE), re.DOTALL
     )
 
 
