@@ -142,7 +142,8 @@ class Recorder:
 
     @property
     def _stamp(self) -> str:
-        return self._started.strftime("%Y-%m-%dT%H:%M:%SZ")
+        # To the millisecond: of two runs in one second the history has to know which came first.
+        return self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     @property
     def _seconds(self) -> float:

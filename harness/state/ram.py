@@ -85,9 +85,7 @@ def _pages(page_bits: int) -> re.Pattern[bytes]:
     """
     clear = b"".join(re.escape(bytes([byte])) for byte in range(0, 256, 1 << page_bits - 8))
     zero, page = ZERO | CONTINUE, PAGE | CONTINUE
-    return re.compile(
-        b"(?:.{6}[%b](?:\\x%02x.|\\x%02x.{%d})){1,%d}" % (clear, zero, page, 1 << page_bits, _AT_ONCE), re.DOTALL
-    )
+    return re.compile(b"(?:.{6}[%b](?:\\x%02x.|\\x%02x.{%d})){1,%d}" % (clear, zero, page, 1 << page_bits, _AT_ONCE), re.DOTALL)
 
 
 def step_over(
