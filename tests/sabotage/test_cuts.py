@@ -71,7 +71,7 @@ def saved(bench: Bench) -> Iterator[Saved]:
 
 
 def refused(saved: Saved, offset: int) -> None:
-    with pytest.raises(QemuFailure, match=r"^destination: \w[^:]*: the destination did not take the stream: .*\w"):
+    with pytest.raises(QemuFailure, match=r"^destination(-as-\d+)?: \w[^:]*: the destination did not take the stream: .*\w"):
         saved.loaded(offset)
 
 
