@@ -23,7 +23,7 @@ from harness.tables import meant, only
 
 KEYS = (
     *("id", "what", "suspect", "dst_qemu", "dst_kernel", "qemu", "kernel", "seen", "when", "message", "reason", "evidence"),
-    "expires",
+    *("rate", "expires"),
 )
 _VERSIONS = ("dst_qemu", "dst_kernel", "qemu", "kernel")
 CASE_KEYS = ("subject", "platform", "lifecycle")
@@ -59,6 +59,8 @@ class Issue:
     message: re.Pattern[str]
     reason: str
     evidence: str
+    # Of a race: how often its cases failed, as `30 of 50`. One that does not fail tells nothing then. Empty: they always fail.
+    rate: str = ""
     # The last day on which it excuses anything; none: as long as it is in the list.
     expires: date | None = None
 
@@ -100,9 +102,10 @@ class KnownIssues:
             if excused and not valid:
                 return replace(case, message=f"{case.message}; known issue {excused[0].id} expired on {excused[0].expires}")
             return replace(case, verdict=Verdict.KNOWN, known_issue=valid[0].id) if valid else case
-        if not matching:
+        certain = [issue for issue in matching if not issue.rate]
+        if not certain:
             return case
-        issue = matching[0]
+        issue = certain[0]
         on = ", ".join(
             f"{name.replace('qemu', 'QEMU').replace('dst_', 'destination ')} {version}" for name, version in versions.items()
         )
@@ -142,7 +145,7 @@ def _issue(entry: Mapping[str, object], where: str) -> Issue:
     if isinstance(name := entry.get("id"), str):
         where = f"{where} ({name})"
     only(entry, KEYS, where)
-    words = {key: _words(entry, key, where) for key in KEYS if key not in ("seen", "when", "expires", *_VERSIONS)}
+    words = {key: _words(entry, key, where) for key in KEYS if key not in ("seen", "when", "rate", "expires", *_VERSIONS)}
     suspects = [str(suspect) for suspect in Suspect]
     if (suspect := words["suspect"]) not in suspects:
         raise UsageError(f"unknown suspect {suspect!r}", where=where, remedy=meant(suspect, suspects))
@@ -165,8 +168,19 @@ def _issue(entry: Mapping[str, object], where: str) -> Issue:
         message=_pattern(words["message"], where),
         reason=words["reason"],
         evidence=words["evidence"],
+        rate=_rate(entry, where),
         expires=_day(entry, "expires", where),
     )
+
+
+def _rate(entry: Mapping[str, object], where: str) -> str:
+    if "rate" not in entry:
+        return ""
+    text = _words(entry, "rate", where)
+    found = re.fullmatch(r"(\d+) of (\d+)", text)
+    if not found or not 0 < int(found[1]) < int(found[2]):
+        raise UsageError(f"'rate' is how often its cases failed, not {text!r}", where=where, remedy="write it as '30 of 50'")
+    return text
 
 
 def _day(entry: Mapping[str, object], key: str, where: str) -> date | None:

@@ -174,6 +174,21 @@ def test_an_entry_expires(tmp_path: Path) -> None:
     assert found.doubt == f"expired on {yesterday}: it excuses nothing any more"
 
 
+def test_a_race_may_not_fail(tmp_path: Path) -> None:
+    passed = replace(CASE, verdict=Verdict.PASS, message="")
+    assert entries(tmp_path).judge(passed, "11.1.3").verdict is Verdict.FIXED
+    (tmp_path / "known.toml").unlink()
+    race = entries(tmp_path, "rate = '3 of 5'")
+    assert race.judge(passed, "11.1.3").verdict is Verdict.PASS
+    assert race.judge(CASE, "11.1.3").verdict is Verdict.KNOWN
+
+
+@pytest.mark.parametrize("value", ["'often'", "'0 of 5'", "'5 of 5'"])
+def test_a_rate_is_a_figure(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UsageError, match="'rate' is how often its cases failed"):
+        entries(tmp_path, f"rate = {value}")
+
+
 @pytest.mark.parametrize("value", ['"2027-01-31"', "2027", "2027-01-31T00:00:00Z"])
 def test_a_day_is_a_day(tmp_path: Path, value: str) -> None:
     with pytest.raises(UsageError, match="'expires' must be a day"):
