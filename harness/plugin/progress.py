@@ -128,6 +128,7 @@ class Reporter:
             self._live.console.print(Text(line), soft_wrap=True)
         else:
             self._terminal.write_line(line)
+            self._terminal.flush()  # into a pipe too, as it happens
 
     def _say_how_it_stands(self) -> None:
         assert self._progress
