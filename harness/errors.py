@@ -96,14 +96,14 @@ class NoEvidence(HarnessError):
 class InstantMissed(HarnessError):
     """The situation that the guest arranged was over before the lifecycle was; nothing was proven.
 
-    `ahead` is how long it was to last, in seconds by the guest's counter, counted from a moment after its machine was started.
+    `elapsed` is how far the guest's counter had gone on by then, in seconds, since a moment after its machine was started.
     """
 
     default_suspect = Suspect.HOST
 
-    def __init__(self, what: str, *, ahead: float) -> None:
+    def __init__(self, what: str, *, elapsed: float) -> None:
         super().__init__(what)
-        self.ahead = ahead
+        self.elapsed = elapsed
 
 
 class Unsupported(HarnessError):

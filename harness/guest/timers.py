@@ -92,9 +92,9 @@ def judge(guest: Guest, *, interrupted: bool) -> int:
     Raises InstantMissed, TimerFailure with the worst that was found, GuestFailure for the guest's own checks, NoEvidence.
     """
     asked, read = arrangement(guest), readings(guest)
-    ahead = timers.instant_missed(asked, read)
-    if interrupted and ahead is not None:
-        raise InstantMissed(f"the interrupt, {ahead:.2f} s ahead, came before the lifecycle was over", ahead=ahead)
+    elapsed = timers.instant_missed(asked, read)
+    if interrupted and elapsed is not None:
+        raise InstantMissed(f"the interrupt came before the lifecycle was over, after {elapsed:.2f} s", elapsed=elapsed)
     findings = timers.find(asked, read)
     if findings:
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""

@@ -110,9 +110,9 @@ def _held_back(guest: Guest) -> None:
             raise TimerFailure(f"INTID {message.number('intid')} came on vCPU {message.number('cpu')} while it was held back")
         if message.number("cnt") >= message.number("cval"):
             same = [line for line in guest.of_kind("arranged") if _key(line) == _key(message) and "cnt" in line.values]
-            since = same[-1].number("cnt") if same else message.number("cval")
-            ahead = (message.number("cval") - since) / guest.hello.number("freq")
-            raise InstantMissed(f"an interrupt, {ahead:.2f} s ahead, came before the lifecycle was over", ahead=ahead)
+            since = (same[-1] if same else message).number("cnt")
+            elapsed = (message.number("cnt") - since) / guest.hello.number("freq")
+            raise InstantMissed(f"an interrupt came before the lifecycle was over, after {elapsed:.2f} s", elapsed=elapsed)
 
 
 def _since_now(guest: Guest) -> list[Message]:

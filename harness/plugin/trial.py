@@ -168,10 +168,9 @@ class Trial:
     def _must_have_been_slow(self, missed: InstantMissed) -> None:
         """Raise TimerFailure where less time has passed on this computer's clock than the guest had."""
         took = self._went - self._booted
-        if took < missed.ahead:
-            raise TimerFailure(
-                f"the guest's counter went on by {missed.ahead:.3f} s in {took:.3f} s", suspect=self.source.culprit
-            ) from missed
+        if took < missed.elapsed:
+            words = f"the guest's counter went on by {missed.elapsed * 1000:.1f} ms in {took * 1000:.1f} ms"
+            raise TimerFailure(words, suspect=self.source.culprit) from missed
 
     def _begin_anew(self) -> None:
         """Forget all that was arranged and counted. What happened stays in the timeline, and registers that differed differ."""

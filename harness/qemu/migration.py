@@ -155,7 +155,9 @@ def transferred(source: Machine | None, destination: Machine, deadline: Deadline
     theirs = _parting(destination)
     claim = f"; the source says {status(source)}: {_reason(source)}" if source is not None else ""
     sides = _heard(source) if source is not None else None, _heard(destination)
-    if outcome == "source":
+    # Which side is heard of first is chance: a destination that refuses and goes is a broken socket to its source.
+    told = classify(*sides).side
+    if source is not None and (told == source.side if told else outcome == "source"):
         raise TransferFailed(f"the migration failed on the source{claim}; the destination says {theirs}", *sides)
     raise TransferFailed(f"the destination did not take the stream: {theirs}{claim}", *sides, where=destination.side)
 

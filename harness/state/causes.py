@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from harness.state import kvm_ids, sysregs
@@ -56,11 +56,15 @@ class Said:
 
 @dataclass(frozen=True)
 class Finding:
-    """A cause and who is to blame for it, by QEMU's or the architecture's name; `text` are the words, of what is unknown."""
+    """A cause and who is to blame for it, by QEMU's or the architecture's name; `text` are the words, of what is unknown.
+
+    `side` is whose words, or whose end, told of it; empty where it was neither's alone.
+    """
 
     cause: Cause
     culprit: str = ""
     text: str = ""
+    side: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         """Return it as the beginning of a sentence."""
@@ -138,7 +142,8 @@ def classify(source: Said | None, destination: Said | None, before: State | None
     nameless = finding.cause in (Cause.REGISTER_MISSING, Cause.REGISTER_REFUSED) and not finding.culprit
     vague = finding.cause is Cause.DEVICE_SECTION and _CPU.fullmatch(finding.culprit)
     if before is not None and there is not None and (nameless or vague):
-        return _by_states(before, there) or finding
+        by_states = _by_states(before, there)
+        return replace(by_states, side=finding.side) if by_states else finding
     return finding
 
 
@@ -147,7 +152,8 @@ def _crashes(sides: Sequence[Said]) -> Iterator[Finding]:
     for side in sides:
         if side.exit_status is not None and side.exit_status < 0:
             match = _ASSERTION.search(side.text)
-            yield Finding(Cause.CRASH, f"{side.side} ({match[1] if match else signal.Signals(-side.exit_status).name})")
+            how = match[1] if match else signal.Signals(-side.exit_status).name
+            yield Finding(Cause.CRASH, f"{side.side} ({how})", side=side.side)
 
 
 def _signs(sides: Sequence[Said]) -> Iterator[Finding]:
@@ -155,7 +161,7 @@ def _signs(sides: Sequence[Said]) -> Iterator[Finding]:
         for side in sides:
             if matches := list(re.finditer(sign.pattern, side.text)):
                 culprits = [sign.culprit or " -> ".join(filter(None, match.groups())) for match in matches]
-                yield Finding(sign.cause, _listed(culprits))
+                yield Finding(sign.cause, _listed(culprits), side=side.side)
 
 
 def _lost(source: Said | None, destination: Said | None) -> Finding | None:

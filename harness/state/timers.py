@@ -120,10 +120,10 @@ def lost(asked: Arrangement, readings: Iterable[Reading]) -> bool:
 
 
 def instant_missed(asked: Arrangement, readings: Iterable[Reading]) -> float | None:
-    """Return how far ahead, in seconds, an interrupt was that was to come after the lifecycle and came before its end.
+    """Return by how much the counter had gone on, in seconds, when an interrupt came that was to come after the lifecycle.
 
-    None where there is none: the instant lasted. One whose CVAL was reached while the machine stood still came in mid-lifecycle
-    and no sooner.
+    Counted from the arrangement, without the time in which the machine stood still. None where there is none: the instant
+    lasted. One whose CVAL was reached while the machine stood still came in mid-lifecycle and no sooner.
     """
     readings = list(readings)
     early = [
@@ -134,7 +134,8 @@ def instant_missed(asked: Arrangement, readings: Iterable[Reading]) -> float | N
     last = {"armed": 0, "periodic": asked.ticks - 1}.get(asked.instant)
     missed = [reading for reading in early if last is not None and reading.n > last]
     arranged = {reading.cpu: reading.cnt for reading in readings if reading.kind == "arranged"}
-    return max((reading.cval - arranged.get(reading.cpu, reading.cval)) / asked.freq for reading in missed) if missed else None
+    gone = [reading.cnt - _stood(readings, reading) - arranged.get(reading.cpu, reading.cnt) for reading in missed]
+    return max(gone) / asked.freq if gone else None
 
 
 def latencies(asked: Arrangement, readings: Iterable[Reading]) -> list[int]:

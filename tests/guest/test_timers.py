@@ -222,7 +222,12 @@ def test_running_too_long_is_late_however_long_the_machine_was_stopped() -> None
 
 def test_an_interrupt_that_the_running_machine_took_before_the_lifecycle_is_missed_on_any_counter() -> None:
     readings = [STOPPED[0], beside(irq(205, 200, 1, before_go=True), 205), beside(timer(5100, 200, OFF, 1), 250)]
-    assert instant_missed(asked(), readings) == 0.1
+    assert instant_missed(asked(), readings) == 0.105
+
+
+def test_a_counter_that_jumped_beyond_the_deadline_says_how_far() -> None:
+    jumped = [ARRANGED, irq(90_000, 200, 1, before_go=True), timer(90_001, 200, OFF, 1)]
+    assert instant_missed(asked(), jumped) == 89.9
 
 
 def test_istatus_is_missing_only_after_the_machine_ran() -> None:

@@ -55,7 +55,7 @@ def test_bad_ends(kind: type[HarnessError], verdict: Verdict, suspect: Suspect) 
 
 
 def test_a_missed_instant_proves_nothing() -> None:
-    case = judged(InstantMissed("it came too soon", ahead=0.1))
+    case = judged(InstantMissed("it came too soon", elapsed=0.1))
     assert (case.verdict, case.suspect) == (Verdict.ERROR, Suspect.HOST)
 
 

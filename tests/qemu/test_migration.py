@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from harness.lifecycle import LIFECYCLES
 from harness.lifecycle.passage import Passage
 from harness.qemu import migration
 from harness.qemu.machine import Machine
+from harness.qemu.spec import Start
 from tests.qemu.fakes import Starter
 
 
@@ -49,6 +51,27 @@ def test_failed_on_the_source_with_its_reason(fake: Starter) -> None:
     source, destination = fake.pair("fault=failed")
     with pytest.raises(QemuFailure, match="failed on the source; the source says failed: Sibling indicated error 1"):
         _transfer(source, destination)
+
+
+def test_a_destination_that_refuses_is_named_although_the_source_was_heard_first(
+    fake: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, destination = fake("fault=failed"), fake("fault=refuses", side="destination", start=Start.INCOMING)
+    path = destination.directory / "sock"
+    migration.receive(destination, f"unix:{path}")
+    migration.send(source, f"unix:{path}")
+
+    def refuse(_: Machine) -> None:
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.connect(str(path))
+            stream.sendall(b"QEVM")
+
+    monkeypatch.setattr(migration, "_let_end", refuse)
+    with pytest.raises(
+        QemuFailure,
+        match=r"^destination: RAM block, mach-virt.ram: the destination did not take the stream: .*; the source says failed: Sib",
+    ):
+        migration.transferred(source, destination, soon())
 
 
 def test_a_source_that_is_killed(fake: Starter) -> None:
