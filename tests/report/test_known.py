@@ -344,6 +344,13 @@ REAL = {
         ),
         ("CVAL reads", "CTL reads"),
     ),
+    "qemu-late-vcpu-off": (
+        (
+            "registers: late looked-at at EL1 on host with 2 vCPUs through reset in the lab neoverse-n2: source: vCPU 1 never came up: "
+            "waited 20.0 s for the guest's `now`; suspect QEMU"
+        ),
+        ("vCPU 1 never came up", "vCPU 0 never came up"),
+    ),
     "kvm-vel2-counter-offset": (
         (
             "timers: cnthp armed cval far at EL2 with E2H=1 on host with 1 vCPU through pause in the lab neoverse-n2: interrupt 1 on "
