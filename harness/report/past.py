@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.report import trends
 from harness.report.compare import Comparison, compare, tries_of
@@ -27,8 +27,12 @@ class Past:
 
 def of_run(history: History, run: Run) -> Past:
     """Return what the history says of a run, from runs that began before it."""
-    earlier = [each for each in history.runs() if each.started < run.started]
-    own = tries_of(run)
+    runs = history.runs()
+    earlier = [each for each in runs if each.started < run.started]
+    # Provenance does not name the QEMU inside a lab; the history does, where the run has been written there.
+    written = [each for now in runs if now.started == run.started for each in history.tries(run=now.id)]
+    versions = {each.key: each.versions for each in written}
+    own = [replace(each, versions=versions.get(each.key, each.versions)) for each in tries_of(run)]
     keys = list(dict.fromkeys(each.key for each in own))
     numbers = {each.id for each in earlier}
     all_before = [each for each in history.tries(keys=keys) if each.run in numbers]

@@ -25,13 +25,13 @@ class Versions:
         return " to ".join(filter(None, words)) or "versions not known"
 
     def changes(self, later: Versions) -> str:
-        """Say in words what is another one in `later`; nothing where all are the same."""
+        """Say in words what is another one in `later`; nothing where all are the same, as far as they are known."""
         said = []
         for field in fields(self):
             before, after = getattr(self, field.name), getattr(later, field.name)
-            if before != after:
+            if before and after and before != after:
                 name = field.name.replace("dst_", "destination's ").replace("qemu", "QEMU")
-                said.append(f"{name} {before or 'none'} -> {after or 'none'}")
+                said.append(f"{name} {before} -> {after}")
         return ", ".join(said)
 
 

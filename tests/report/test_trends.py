@@ -246,6 +246,20 @@ def test_the_past_of_a_run(tmp_path: Path) -> None:
     assert found.flaky == {}
 
 
+def test_what_a_run_has_written_of_its_versions_counts(tmp_path: Path) -> None:
+    """The provenance does not name the QEMU inside a lab: that is no other QEMU, and no other version that it is broken with."""
+    lab = replace(FAILED, platform="lab", params={})
+    run = replace(run_of(lab), started="2026-11-30T00:00:00Z", provenance={"kernels": {"lab": "7.3.4"}})
+    with History(tmp_path / "h") as store:
+        store.add(store.begin("2026-11-20T00:00:00Z", {}), [(replace(lab, verdict=Verdict.PASS), OLD)])
+        store.add(store.begin("2026-11-29T00:00:00Z", {}), [(lab, NEW)])
+        unwritten = past.of_run(store, run).broken[lab.key]
+        store.add(store.begin(run.started, {}), [(lab, NEW)])
+        written = past.of_run(store, run).broken[lab.key]
+    assert unwritten.changed == written.changed == "kernel 7.3.3 -> 7.3.4"
+    assert (written.rate.broken, written.rate.of) == (2, 2)
+
+
 def test_the_past_of_a_thousand_cases_is_quick(tmp_path: Path) -> None:
     run = thousand()
     with History(tmp_path / "h") as store:
