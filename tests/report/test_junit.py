@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +15,7 @@ from harness.errors import Verdict
 from harness.report import junit
 from harness.report.model import Case
 from harness.report.privacy import Redactor
-from tests.report.report_samples import FAILED, LOST, PASSED, run_of
+from tests.report.report_samples import FAILED, LOST, PASSED, run_of, thousand
 
 NOBODY = Redactor((), "")
 
@@ -91,3 +94,40 @@ def test_the_file_is_written_and_names_nobody(tmp_path: Path) -> None:
     path = junit.write(tmp_path, run_of(case), Redactor(("/home/alice",), "alice"))
     assert ET.parse(path).getroot().tag == "testsuites"
     assert "alice" not in path.read_text()
+
+
+# -- by the schema
+
+
+@pytest.fixture(scope="module")
+def schema() -> Path:
+    """junit-10.xsd, which is not ours to hand on: Jenkins' xUnit plugin has it, and pytest's source archive."""
+    path = os.environ.get("HARNESS_JUNIT_XSD")
+    if not path or not shutil.which("xmllint"):
+        pytest.skip("no xmllint, or no schema: set HARNESS_JUNIT_XSD to testing/example_scripts/junit-10.xsd of pytest's sdist")
+    return Path(path)
+
+
+def complaints(schema: Path, root: ET.Element, tmp_path: Path) -> str:
+    document = tmp_path / "junit.xml"
+    document.write_text(ET.tostring(root, encoding="unicode"), encoding="utf-8")
+    argv = ["xmllint", "--noout", "--schema", str(schema), str(document)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return done.stderr if done.returncode else ""
+
+
+def test_by_the_schema_all_is_well_but_the_properties_of_cases(schema: Path, tmp_path: Path) -> None:
+    root = parsed(*thousand().cases)
+    for case in root.iter("testcase"):
+        properties = case.find("properties")
+        assert properties is not None
+        case.remove(properties)
+    assert complaints(schema, root, tmp_path) == ""
+
+
+def test_the_schema_complains_of_what_is_wrong(schema: Path, tmp_path: Path) -> None:
+    root = parsed(PASSED)
+    case = root.find("testsuite/testcase")
+    assert case is not None
+    del case.attrib["name"]
+    assert "attribute 'name' is required" in complaints(schema, root, tmp_path)
