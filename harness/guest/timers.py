@@ -34,12 +34,22 @@ def times(instant: str, ahead: int) -> dict[str, int]:
 
 
 def arrangement(guest: Guest) -> timers.Arrangement:
-    """Return what the guest was asked for, with what it said of itself."""
+    """Return what the guest was asked for, with what it said of itself; by its own word where it was left to its defaults.
+
+    Raises NoEvidence where neither tells.
+    """
     asked = guest.arguments
+    said = next(iter(guest.of_kind("arranged")), None)
+
+    def told(name: str) -> str:
+        if name not in asked and said is None:
+            raise NoEvidence(f"nobody has said which {name} it is about", where=guest.name)
+        return str(asked[name]) if name in asked or said is None else said.word(name)
+
     return timers.Arrangement(
-        timer=str(asked["timer"]),
-        instant=str(asked["instant"]),
-        by=str(asked["by"]),
+        timer=told("timer"),
+        instant=told("instant"),
+        by=told("by"),
         freq=guest.hello.number("freq"),
         vcpus=guest.hello.number("vcpus"),
         ticks=int(str(asked.get("ticks", 0))),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import GuestFailure, GuestSilent
+from harness.errors import GuestFailure, GuestSilent, NoEvidence
 from harness.guest import timers
 from harness.guest.payload import Guest
 
@@ -48,9 +49,11 @@ class Standing:
         self.console = wire
 
 
-def heard_out(*after: str, answer: tuple[str, ...]) -> Guest:
+ASKED = {"timer": "cntv", "instant": "armed", "by": "cval"}
+
+
+def heard_out(*after: str, answer: tuple[str, ...], arguments: Mapping[str, str] = ASKED) -> Guest:
     wire = Wire(HELLO, ARRANGED, "@1 now")
-    arguments = {"timer": "cntv", "instant": "armed", "by": "cval"}
     guest = Guest("timers", arguments, cast(Any, Standing(wire)))
     guest.reach_now()
     guest.go()
@@ -63,6 +66,15 @@ def heard_out(*after: str, answer: tuple[str, ...]) -> Guest:
 def test_a_guest_that_ends_while_it_is_asked_has_ended() -> None:
     guest = heard_out(TIMER, IRQ, answer=(RESULT, END))
     assert timers.judge(guest, interrupted=True) == 1
+
+
+def test_a_guest_that_was_left_to_its_defaults_says_what_it_has_arranged() -> None:
+    guest = heard_out(TIMER, IRQ, answer=(RESULT, END), arguments={"timer": "cntv"})
+    assert timers.judge(guest, interrupted=True) == 1
+    assert timers.arrangement(guest) == timers.arrangement(heard_out(TIMER, IRQ, answer=(RESULT, END)))
+    guest.arguments, guest.messages = {}, [message for message in guest.messages if message.kind != "arranged"]
+    with pytest.raises(NoEvidence, match="which timer"):
+        timers.judge(guest, interrupted=True)
 
 
 def test_one_that_ends_without_ever_having_said_how_its_timer_stands_is_at_fault() -> None:
