@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,16 @@ _history = click.option(
 _arguments = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST_OPTIONS...]")
 
 
+def _one_file(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of jobs that are written to one file."""
+    out = click.option(
+        "--out", type=click.Path(path_type=Path), metavar="FILE", help="Where it goes (default: standard output)."
+    )
+    for option in reversed((_shards, _time_limit, _image, out, _arguments)):
+        command = option(command)
+    return command
+
+
 @click.group()
 def export() -> None:
     """Write job files for LAVA, GitLab or GitHub: a shard of the scenarios in each job.
@@ -32,11 +43,7 @@ def export() -> None:
 
 
 @export.command()
-@_shards
-@_time_limit
-@_image
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Where it goes (default: standard output).")
-@_arguments
+@_one_file
 def github(out: Path | None, **said: Any) -> None:
     """Write a workflow of GitHub Actions: a matrix of shards, and a job that merges them.
 
@@ -49,11 +56,7 @@ def github(out: Path | None, **said: Any) -> None:
 
 
 @export.command()
-@_shards
-@_time_limit
-@_image
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Where it goes (default: standard output).")
-@_arguments
+@_one_file
 def gitlab(out: Path | None, **said: Any) -> None:
     """Write a pipeline of GitLab: a matrix of shards, and a job that merges them.
 
