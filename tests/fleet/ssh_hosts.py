@@ -111,6 +111,8 @@ def ssh_computers(*names: str, env: Mapping[str, str]) -> Iterator[dict[str, Ssh
 def _computer(name: str, prefix: str, here: Path, env: Mapping[str, str]) -> Iterator[SshComputer]:
     namespace = f"h{secrets.token_hex(4)}"
     here.mkdir(mode=0o700)
+    # A computer that is killed leaves its temporary files, which go with it here.
+    (here / "tmp").mkdir(mode=0o700)
     for key in ("host_key", "user_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", here / key], check=True)
     with ExitStack() as stack:
@@ -124,7 +126,7 @@ def _computer(name: str, prefix: str, here: Path, env: Mapping[str, str]) -> Ite
         for device in ("lo", "eth0"):
             _ip("-n", namespace, "link", "set", device, "up")
         address = f"{prefix}::2"
-        words = " ".join(f'"{key}={value}"' for key, value in {**env, "HOST": name}.items())
+        words = " ".join(f'"{key}={value}"' for key, value in {**env, "HOST": name, "TMPDIR": f"{here}/tmp"}.items())
         config = here / "sshd_config"
         config.write_text(_CONFIG.format(address=address, here=here, env=words) + _split_binaries())
         host = SshComputer(name, namespace, address, here, _start(namespace, here, config))
