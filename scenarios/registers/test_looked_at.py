@@ -35,7 +35,7 @@ MATRIX = Matrix(
 def test_a_vcpu_that_was_switched_on_stays_on(
     case: Params, trial: Trial, boot: Callable[..., Guest], counts: Callable[..., None]
 ) -> None:
-    guest = boot("registers", say="none")
+    guest = boot("registers", sets="gpr,fp")
     machine = guest.machine
     assert isinstance(machine, Machine)
     deadline = Deadline.after(BOOT_SECONDS)

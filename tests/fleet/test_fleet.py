@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,12 @@ class Fleet:
         path = self.project.path / f"ran-{host}"
         return path.read_text().split() if path.exists() else []
 
+    def knows_of(self, words: Sequence[str]) -> bool:
+        """Say whether the controller has heard that these cases were begun, and so how those before them ended."""
+        heard = "".join(path.read_text() for path in self.project.path.rglob("journal.jsonl"))
+        begun = "".join(line for line in heard.splitlines() if '"begun"' in line)
+        return all(word in begun for word in words)
+
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start the command."""
         command = [sys.executable, "-m", "harness.cli", "fleet", "--hosts", str(self.inventory), "--out", "merged", *words]
@@ -89,7 +95,7 @@ def test_a_host_that_dies_costs_what_ran_on_it(fleet: Fleet) -> None:
     fleet.scenario(stuck=3)
     process = fleet.start("--shards", "2", "--", "-n", str(workers), *fleet.arguments())
     deadline = Deadline.after(100)
-    while len(fleet.ran("two")) < 2 + workers:
+    while len(fleet.ran("two")) < 2 + workers or not fleet.knows_of(fleet.ran("two")):
         assert not deadline.expired and process.poll() is None, process.communicate()
         with_patience()
     fleet.hosts["two"].die()
@@ -137,7 +143,7 @@ def test_ctrl_c_ends_it_on_the_hosts_and_tells_what_there_is(fleet: Fleet) -> No
     fleet.scenario(stuck=3)
     process = fleet.start("--shards", "2", "--", "-n", "0", *fleet.arguments())
     deadline = Deadline.after(100)
-    while len(fleet.ran("two")) < 3:
+    while len(fleet.ran("two")) < 3 or not fleet.knows_of(fleet.ran("two")):
         assert not deadline.expired and process.poll() is None, process.communicate()
         with_patience()
     process.send_signal(signal.SIGINT)
