@@ -347,7 +347,7 @@ REAL = {
     "qemu-late-vcpu-off": (
         (
             "registers: late looked-at at EL1 on host with 2 vCPUs through reset in the lab neoverse-n2: source: vCPU 1 never came up: "
-            "waited 20.0 s for the guest's `now`; suspect QEMU"
+            "waited 30.0 s for the guest's `now`; suspect QEMU"
         ),
         ("vCPU 1 never came up", "vCPU 0 never came up"),
     ),
