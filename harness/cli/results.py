@@ -51,8 +51,8 @@ def report(
 ) -> None:
     """Write the reports of a run again, of a run that was killed, or of the shards of one run.
 
-    A planned case of which nobody has the end is missing: an error, never a pass. Exit status 0 where nothing broke, 1 where
-    something did.
+    A planned case of which nobody has the end is missing: an error, never a pass. Prints what it wrote and, to standard
+    error, how the report begins. Exit status 0 where nothing broke, 1 where something did.
 
     \b
     Examples: harness report out
@@ -64,6 +64,7 @@ def report(
     from harness.report.kcidb import Sender
     from harness.report.model import BROKEN
     from harness.report.publish import publish
+    from harness.report.view import headline
 
     if not merge and (len(dirs) > 1 or expect):
         raise click.UsageError("several directories, or --expect, go with --merge")
@@ -76,6 +77,7 @@ def report(
         known_before = past.of_run(history, run) if history else None
     for path in publish(target, run, formats=formats or FORMATS, sender=Sender(**sender), past=known_before):
         click.echo(path)
+    click.echo(headline(run, known_before), err=True)
     sys.exit(bool(run.having(*BROKEN)))
 
 

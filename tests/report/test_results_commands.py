@@ -55,20 +55,22 @@ def test_report_writes_every_format(tmp_path: Path) -> None:
     results.write(tmp_path, run_of(PASSED))
     done = harness("report", tmp_path)
     assert done.exit_code == 0
-    assert [Path(line).name for line in done.output.splitlines()] == [
+    assert done.stderr == "Nothing broke: 1 case passed.\n"
+    assert [Path(line).name for line in done.stdout.splitlines()] == [
         "results.json",
         "junit.xml",
         "results.ktap",
         "kcidb.json",
         "report.html",
     ]
-    assert all(Path(line).is_file() for line in done.output.splitlines())
+    assert all(Path(line).is_file() for line in done.stdout.splitlines())
 
 
 def test_report_says_by_its_status_that_something_broke(tmp_path: Path) -> None:
     results.write(tmp_path, run_of(PASSED, FAILED))
     done = harness("report", tmp_path, "--format", "ktap")
-    assert (done.exit_code, done.output) == (1, f"{tmp_path / 'results.ktap'}\n")
+    assert (done.exit_code, done.stdout) == (1, f"{tmp_path / 'results.ktap'}\n")
+    assert done.stderr.startswith("Of 2 cases, 1 failed: cnthp armed: ")
     assert not (tmp_path / "junit.xml").exists()
 
 
