@@ -142,11 +142,16 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
         self._unread[:0] = beginning
 
     def say(self, data: bytes) -> None:
-        """Send bytes to the guest. Raises what `closed_by_qemu` raises, or QemuFailure, where nobody takes them any more."""
+        """Send bytes to the guest. Raises what `closed_by_qemu` raises, or QemuFailure, where nobody takes them any more.
+
+        A guest that has ended with words that nobody has heard yet is no failure: they may tell why, and reading on ends.
+        """
         self._timeline.add(self._side, "send", repr(data.decode("latin-1")))
         try:
             self.socket.sendall(data)
         except OSError as error:
+            if self._unread or self.buffer or not self._ended:
+                return
             self.closed_by_qemu()
             raise QemuFailure(f"the console takes nothing any more: {error.strerror or error}", where=self._side) from error
 

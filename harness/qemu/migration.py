@@ -20,6 +20,8 @@ from harness.state.model import State
 
 TRANSFER_SECONDS = 30.0
 _LOST = ("failed", "cancelled")
+# What a source's postcopy migration goes through before the guest is the destination's (qapi/migration.json, MigrationStatus).
+_BEFORE_THE_SWITCH = ("setup", "active", "device", "postcopy-device", "failing", "cancelling")
 # Seconds for a process that is about to exit, or to hear from the other one, to do so.
 _MOMENT = 0.5
 
@@ -163,20 +165,26 @@ def transferred(source: Machine | None, destination: Machine, deadline: Deadline
 
 
 def switched_over(source: Machine, destination: Machine, deadline: Deadline) -> None:
-    """Wait until a postcopy destination has the device state and could run, memory still coming.
+    """Wait until a postcopy destination has the device state and may run, memory still coming.
 
     QEMU tells nobody when a destination that was started with -S is ready, so its run state is asked for in a loop, each
     question answered by its main loop; `inmigrate` ends with the device state (migration/savevm.c, loadvm_postcopy_handle_run).
+    Until the source has heard of it (`postcopy-device`, QEMU 10.2) it resumes the guest should the connection end, beside a
+    destination that was told to run.
     Raises TransferFailed with the sides' words, DeadlineExpired.
     """
-    while True:
-        if status(source) in _LOST:
-            words = f"the migration failed on the source: {_reason(source)}"
-            raise TransferFailed(words, _heard(source), _heard(destination), where=source.side)
-        if destination.status() != "inmigrate":
-            return
+
+    def heard() -> bool | None:
+        now = status(source)
+        return None if now in _BEFORE_THE_SWITCH and source.process.poll() is None else True
+
+    while destination.status() == "inmigrate" and status(source) not in _LOST:
         if deadline.expired:
             raise DeadlineExpired(f"waited {deadline.seconds:.1f} s for the destination to switch over")
+    source.until(heard, deadline, "the source to hear of the switch")
+    if status(source) in _LOST:
+        words = f"the migration failed on the source: {_reason(source)}"
+        raise TransferFailed(words, _heard(source), _heard(destination), where=source.side)
 
 
 def _heard(machine: Machine, error: str = "") -> Said:

@@ -23,10 +23,12 @@ from scenarios.faults.ways import FILES, LIVE, RETURNS, capabilities
 REFUSALS: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "machine": ({"machine": "virt-10.0"}, r"Machine type received is 'virt-1\d+\.\d+' and local is 'virt-10\.0'"),
     "memory": ({"memory_mib": 64}, r"[Ss]ize mismatch: mach-virt\.ram"),
-    "gic": ({"gic_version": 2}, r"Unknown section or instance 'arm_gicv3'|loadvm failed during postcopy: -22"),
+    "gic": ({"gic_version": 2}, r"Unknown section or instance 'arm_gicv3'"),
     "vcpus": ({"vcpus": 3}, r"Missing section footer for arm_gicv3"),
     "cpu": ({"cpu": "cortex-a72"}, r"in the incoming stream but unknown on the destination|device 'cpu'"),
 }
+# All that is said of a device, where the switch to postcopy came before the guest's memory was complete: which is chance.
+IN_POSTCOPY = r"loadvm failed during postcopy: -22"
 # Found before the guest leaves the source, and so early that the source's next words are not taken any more.
 EARLY = ("machine", "memory")
 
@@ -58,6 +60,8 @@ def test_refused_guest_goes_on_at_the_source(case: Params, trial: Trial, boot: C
     source = machine_of(guest)
     refusing = trial.start("refusing", Start.INCOMING, **other)
     told = (_by_file if case.lifecycle in FILES else _live)(trial, case, guest, refusing)
+    if case.lifecycle == "postcopy" and case.refusal not in EARLY:
+        words = f"{words}|{IN_POSTCOPY}"
     assert re.search(words, told), f"refused in other words: {told}"
     passage = new_passage(trial)
     lives = lead_on(trial, passage, case.lifecycle, source)

@@ -229,6 +229,20 @@ def test_say_reaches_the_guest_and_the_timeline(make: Make) -> None:
     assert " send     'g'" in str(line.timeline)
 
 
+def test_the_last_words_of_a_guest_that_takes_nothing_any_more_come_first(make: Make) -> None:
+    line = make()
+    line.write(b"@1 result checks=1 failed=1\n@1 end\n")
+    line.guest.close()
+    line.console.say(b"?")
+    assert line.lines(1) == ["@1 result checks=1 failed=1"]
+    line.console.say(b"?")  # the rest is pexpect's by now
+    assert line.lines(1) == ["@1 end"]
+    with pytest.raises(QemuFailure):
+        line.lines(1)
+    with pytest.raises(QemuFailure, match="the console takes nothing any more: Broken pipe"):
+        line.console.say(b"?")
+
+
 def test_close_logs_what_nobody_read(make: Make) -> None:
     line = make()
     line.guest.sendall(b"x" * 100_000)
