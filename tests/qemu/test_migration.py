@@ -74,6 +74,21 @@ def test_a_destination_that_refuses_is_named_although_the_source_was_heard_first
         migration.transferred(source, destination, soon())
 
 
+def test_a_postcopy_guest_is_the_destinations_when_the_source_has_heard_of_it(fake: Starter) -> None:
+    source, destination = fake.pair()
+    destination.execute("fake-event", {"name": "MIGRATION", "status": "postcopy-active"})
+    destination.cont()
+    for status in ("active", "device", "postcopy-device"):
+        source.execute("fake-event", {"name": "MIGRATION", "status": status})
+        with pytest.raises(DeadlineExpired, match="the source to hear of the switch"):
+            migration.switched_over(source, destination, Deadline.after(0.05))
+    source.execute("fake-event", {"name": "MIGRATION", "status": "postcopy-active"})
+    migration.switched_over(source, destination, soon())
+    source.execute("fake-event", {"name": "MIGRATION", "status": "failed"})
+    with pytest.raises(QemuFailure, match="the migration failed on the source"):
+        migration.switched_over(source, destination, soon())
+
+
 def test_a_source_that_is_killed(fake: Starter) -> None:
     source, destination = fake.pair()
     migration.receive(destination, f"unix:{destination.directory / 'sock'}")
