@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 _NUMBER = re.compile(r"(0x[0-9a-f]+|\d+(?:\.\d+)?)")
+# What else was found in the case, after the worst of it.
+_MORE = re.compile(r" \(and \d+ more\)")
 
 
 def core(message: str) -> str:
@@ -15,8 +17,8 @@ def core(message: str) -> str:
 
 
 def kind(message: str) -> str:
-    """Return what failures of one kind have in common: the core, with a sign in place of each number."""
-    return _NUMBER.sub("#", core(message))
+    """Return what failures of one kind have in common: the core, a sign for each number, and not how much more there is."""
+    return _NUMBER.sub("#", _MORE.sub("", core(message)))
 
 
 def escaped(text: str) -> str:

@@ -172,4 +172,5 @@ def test_a_sentence_taken_apart() -> None:
     assert (
         kind(SENTENCE) == kind(SENTENCE.replace("502.7", "9").replace("file", "live")) != kind(SENTENCE.replace("lost", "late"))
     )
+    assert kind(SENTENCE) == kind(SENTENCE.replace("; suspect", " (and 3 more); suspect"))
     assert pattern(core(SENTENCE)) == r"interrupt lost: PPI [\d.]+ came [\d.]+ times, [\d.]+ ms past \(CTL 0x[0-9a-f]+\)"
