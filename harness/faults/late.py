@@ -1,7 +1,8 @@
-"""A vCPU whose thread gets no time: a task of higher priority has the only CPU that it may run on.
+"""A vCPU whose thread gets no time, as on a computer with more to do than it has cores for.
 
-Under a hypervisor a vCPU is a thread like any other: where there is more to do than there are cores for, some of them begin
-long after the others. Here that is certain.
+Under a hypervisor a vCPU is a thread like any other, and some of them begin long after the others. Here that is certain:
+another process traces the one thread and keeps it stopped (ptrace(2)). A task of higher priority would not do: the kernel
+leaves some of each second to all others.
 """
 
 from __future__ import annotations
@@ -11,29 +12,31 @@ from harness.errors import Unsupported
 from harness.qemu.machine import Machine
 
 _ANSWER_SECONDS = 20.0
-# Arguments: for how many seconds, and the thread. What takes its time ends by itself, whatever becomes of the harness.
+# Arguments: for how many seconds, and the thread. The tracer ends by itself, whatever becomes of the harness; a thread whose
+# tracer has ended goes on.
 _PROGRAM = """
-import os, sys, time
-seconds, late = float(sys.argv[1]), int(sys.argv[2])
-with open(f"/proc/{late}/status") as status:
-    process = next(line.split()[1] for line in status if line.startswith("Tgid:"))
-cpus = sorted(os.sched_getaffinity(late))
-if len(cpus) < 2:
-    sys.exit("QEMU has one CPU only")
-for thread in map(int, os.listdir(f"/proc/{process}/task")):
-    os.sched_setaffinity(thread, cpus[-1:] if thread == late else cpus[:-1])
-os.sched_setaffinity(0, cpus[-1:])
-try:
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-except PermissionError:
-    sys.exit("nobody but root may have a priority above all others")
-if os.fork() == 0:
+import ctypes, os, sys, time
+seconds, thread = float(sys.argv[1]), int(sys.argv[2])
+ATTACH, DETACH, ALL = 16, 17, 0x40000000
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+libc.ptrace.restype = ctypes.c_long
+heard, told = os.pipe()
+if os.fork():
+    os.close(told)
+    if why := os.read(heard, 100).decode().strip("."):
+        sys.exit(why)
+else:
     os.setsid()
-    for stream in range(3):
+    if libc.ptrace(ATTACH, thread, None, None):
+        os.write(told, os.strerror(ctypes.get_errno()).encode())
+        os._exit(1)
+    os.waitpid(thread, ALL)
+    os.write(told, b".")
+    for stream in (0, 1, 2, told):
         os.close(stream)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pass
+    time.sleep(seconds)
+    libc.ptrace(DETACH, thread, None, None)
     os._exit(0)
 """
 

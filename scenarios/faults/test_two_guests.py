@@ -16,6 +16,7 @@ from harness.guest.payload import Guest
 from harness.lifecycle.passage import Passage
 from harness.plugin.matrix import Matrix, Params, Row
 from harness.plugin.trial import Trial
+from harness.qemu import migration
 from harness.qemu.machine import Machine
 from harness.qemu.qmp import QmpRefused
 from scenarios.faults.survivors import GUESTS, arrange, judge, machine_of, new_passage
@@ -27,6 +28,8 @@ def source_told_to_go_on(trial: Trial, source: Machine, way: str) -> None:
     destination = new_passage(trial).twin()
     with Attempt.begun(source, destination, ("return-path", *LIVE[way]), trial.source.workshop.hub) as attempt:
         attempt.reach(SWITCHED)
+        if not attempt.postcopy:  # which says that it has completed a moment before it takes a `cont`
+            migration.finalized(source, attempt.deadline)
         try:
             source.cont()
         except QmpRefused as refused:

@@ -72,6 +72,7 @@ def test_a_refusal_is_told_although_the_source_says_completed(trial: Trial) -> N
     through_a_slow_network(source, destination)
     with refusal(REFUSAL + ".*the source says completed"):
         migration.transferred(source, destination, soon())
+    migration.finalized(source, soon())
     assert source.status() == "postmigrate"
     source.cont()
     last_say(trial, guest)
@@ -136,6 +137,7 @@ def test_a_guest_that_has_left_is_not_sent_again_and_may_live_twice(trial: Trial
     migration.transferred(source, destination, soon())
     with refusal("paused due to previous migration"):
         migration.send(source, f"unix:{destination.place / 'migration'}")
+    migration.finalized(source, soon())
     destination.cont()
     source.cont()
     assert [each.status() for each in (source, destination)] == ["running", "running"]
