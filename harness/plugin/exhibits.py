@@ -32,7 +32,7 @@ def evidence(trial: Trial, case: Case, options: tuple[str, ...], provenance: Map
         sides=(*map(_side, trial.machines), *_kernel_sides(trial)),
         states=states,
         streams=tuple(streams.values()),
-        differences=trial.differences,
+        differences=trial.tally.differences,
         steps=tuple(trial.timeline.steps),
         provenance=dict(provenance),
         hosts=tuple(described(ground) for ground in trial.distinct_grounds),

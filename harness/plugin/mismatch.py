@@ -134,9 +134,9 @@ def meet(trial: Trial, pair: Pair) -> Came:
     if finding is not NOTHING and harm is None:
         outcome = Outcome.REFUSED
     else:
-        outcome = Outcome.HARMED if harm or trial.differences else Outcome.ACCEPTED
+        outcome = Outcome.HARMED if harm or trial.tally.differences else Outcome.ACCEPTED
     silent = finding is NOTHING and not _said(trial)
-    return Came(outcome, finding, harm or refusal, silent, words or str(harm or trial.difference_words()))
+    return Came(outcome, finding, harm or refusal, silent, words or str(harm or trial.tally.difference_words()))
 
 
 def _boot(trial: Trial, pair: Pair) -> Guest:

@@ -371,7 +371,7 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
         cast(Params, item.callspec.params["case"]),
         error,
         seconds=call.duration,
-        compared=Compared(trial.registers, trial.interrupts) if trial else Compared(),
+        compared=trial.tally.compared if trial else Compared(),
     )
     if overran := limit.overran(item, error):
         case = lost(case, overran)

@@ -1,11 +1,10 @@
-"""One case while it runs: its machines, what was compared and counted, and how it ends.
+"""One case while it runs: its machines, and how it ends.
 
 The fixtures in `plugin.py` are thin; what they do is here, without pytest.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -38,19 +37,18 @@ from harness.kvm.machine import KvmMachine
 from harness.kvm.sample import Samples
 from harness.lab.ground import Ground, Watched
 from harness.lifecycle import LIFECYCLES, Lifecycle
-from harness.lifecycle.passage import KvmPassage, Pair, Passage
+from harness.lifecycle.passage import KvmPassage, Passage
+from harness.plugin.tally import Tally
 from harness.preflight.facts import HostFacts
 from harness.qemu.machine import AnyMachine
 from harness.qemu.migration import TransferFailed
 from harness.qemu.spec import MachineSpec, Start
-from harness.report.evidence import DifferenceRow, rows_of
 from harness.report.model import Scalar
 from harness.rerun.plan import Changes
-from harness.state.diff import between, compare, cross_check
+from harness.state.diff import between
 from harness.state.model import State
 from harness.state.rules import RULES, RUNNING, Rule
 from harness.state.stream import decode
-from harness.state.views import unredirected
 
 # In a lab QEMU needs a second to start, and each of its answers crosses an emulated SSH server: six times what an idle lab
 # needs for the slowest, poll-registers with two vCPUs, is a bit more than twice that.
@@ -94,15 +92,11 @@ class Trial:
     machines: list[AnyMachine] = field(default_factory=list)
     guests: list[Guest] = field(default_factory=list)
     passages: list[Passage | KvmPassage] = field(default_factory=list)
-    registers: int = 0
-    interrupts: int = 0
-    differences: tuple[DifferenceRow, ...] = ()
+    tally: Tally = field(default_factory=Tally)
     # A lifecycle that is tried in place of the one that the parameters name.
     trying: Lifecycle | None = None
     # For a lifecycle through /dev/kvm: registers that the vCPUs of its guest have from the start (`Sample.encoded`).
     written: Mapping[str, str] = field(default_factory=dict)
-    # Of two views of one machine at one moment.
-    disagreements: tuple[str, ...] = ()
     # How often the guest has arranged its instant.
     arrangements: int = 1
     # On this computer's clock, in s: when the guest's machine was started, and when the guest was told to go on.
@@ -176,13 +170,13 @@ class Trial:
         """Forget all that was arranged and counted. What happened stays in the timeline, and registers that differed differ."""
         self._leave_all()
         self.arrangements += 1
-        self.registers, self.interrupts = 0, 0
+        self.tally.begin_anew()
 
     def begin_again(self) -> None:
         """Forget every machine and what became of it, and be ready for another guest's boot; what was counted stays."""
         self._leave_all()
         self.timeline = Timeline()
-        self.differences, self.disagreements = (), ()
+        self.tally.forget_differences()
 
     def _leave_all(self) -> None:
         self.close()
@@ -302,11 +296,11 @@ class Trial:
         """Compare what a passage has looked at; what differs and may not is raised by `conclude`."""
         for pair in passage.pairs:
             rules = (*rewrites, *RUNNING, *self.rules) if pair.ran else self.rules
-            self._compare(pair, rules)
+            self.tally.compare(pair, rules)
         # Under KVM, the gdb stub's ID registers are of a VM of QEMU's own (BETWEEN in harness/state/rules.py).
         if isinstance(passage, Passage) and self.bench.accel == "tcg":
             for seen, written in passage.crossed:
-                self._cross(seen, written)
+                self.tally.cross(seen, written)
 
     def go(self, guest: Guest) -> None:
         """Tell the guest that the lifecycle is over."""
@@ -354,8 +348,8 @@ class Trial:
 
     def count(self, *, registers: int = 0, interrupts: int = 0) -> None:
         """Add to the evidence that the verdict rests on."""
-        self.registers += registers
-        self.interrupts += interrupts
+        self.tally.registers += registers
+        self.tally.interrupts += interrupts
 
     def latencies_us(self) -> list[float]:
         """Return how many µs after CVAL each interrupt of the timers came, as far as the guest can be read."""
@@ -365,11 +359,6 @@ class Trial:
                 with suppress(HarnessError):  # a guest that wrote garbage: what it says of time is no measurement
                     found += timers.latencies_us(guest)
         return found
-
-    def difference_words(self) -> str:
-        """Return which registers must have survived and did not, numbered ones together: `; registers differ: cpu0/Z#`."""
-        names = sorted({re.sub(r"/([A-Z])\d+$", r"/\1#", row.name) for row in self.differences})
-        return f"; registers differ: {', '.join(names)}" if names else ""
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -386,7 +375,7 @@ class Trial:
                 self._check_hosts()
                 self.blame(error)
                 # What differs belongs to the sentence: whoever excuses the failure has to excuse it too.
-                error.what += self.difference_words() + self.storm_words()
+                error.what += self.tally.difference_words() + self.storm_words()
             raise
         self.conclude()
 
@@ -411,20 +400,12 @@ class Trial:
         self.raise_differences()
         if self.guests and not any(guest.messages for guest in self.guests):
             raise NoEvidence("no guest said a word")
-        if not self.registers + self.interrupts:
-            raise NoEvidence("nothing was compared and no interrupt was counted")
+        self.tally.must_prove_something()
 
     def raise_differences(self) -> None:
         """Raise StateDiffers naming what must have survived and did not, where there is any."""
-        if self.differences:
-            first = self.differences[0]
-            more = f" (and {len(self.differences) - 1} more)" if len(self.differences) > 1 else ""
-            name = f"{first.name}.{first.field}" if first.field else first.name
-            # All of them: whoever excuses the failure has to excuse each.
-            said = f"{name} was {first.before} and is {first.after}{more}{self.difference_words() if more else ''}"
-            raise StateDiffers(said, suspect=self.source.culprit)
-        if self.disagreements:
-            raise StateDiffers(self.disagreements[0], suspect=self.source.culprit)
+        if words := self.tally.complaint():
+            raise StateDiffers(words, suspect=self.source.culprit)
 
     def check_kernels(self) -> None:
         """Raise KernelFailure quoting what a kernel under test has complained of since the case began."""
@@ -501,18 +482,6 @@ class Trial:
         machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)
-
-    def _compare(self, pair: Pair, rules: Sequence[Rule]) -> None:
-        comparison = compare(pair.before, pair.after, [rule for rule in rules if rule.view in ("", pair.before.view)])
-        self.registers += comparison.compared
-        seen = {(row.name, row.field) for row in self.differences} if self.arrangements > 1 else set()
-        self.differences += tuple(row for row in rows_of(comparison) if (row.name, row.field) not in seen)
-
-    def _cross(self, seen: State, written: State) -> None:
-        comparison = cross_check(unredirected(seen), written)
-        self.registers += comparison.compared
-        if not comparison.same:
-            self.disagreements += (f"the {seen.view} view and the {written.view} view disagree: {comparison.sentence()}",)
 
 
 def _machine_type(grounds: Sequence[Ground]) -> str:

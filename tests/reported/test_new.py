@@ -43,7 +43,7 @@ def test_the_skeleton_runs_as_it_is(folder: Path, bench: Bench) -> None:
     try:
         with trial.explained():
             test(trial)
-        assert trial.interrupts == 1
+        assert trial.tally.interrupts == 1
     finally:
         trial.close()
 

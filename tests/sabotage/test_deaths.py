@@ -119,4 +119,4 @@ def test_passes_without_a_death(way: Way, new_trial: NewTrial) -> None:
     guest = start(trial, "timers")
     trial.put_through(guest)
     hear_and_judge(trial, guest)
-    assert trial.interrupts == 1
+    assert trial.tally.interrupts == 1

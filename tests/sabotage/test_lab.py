@@ -144,7 +144,7 @@ def _next_case_passes(new_lab_trial: NewTrial, lab_bench: LabBench, before: Lab 
     """Assert that an undisturbed case passes, in another lab than before, of which nothing is left."""
     trial = new_lab_trial(_stopped_with(_nothing), runs_on_ms=_SHORT_MS)
     play(trial)
-    assert (trial.interrupts, trial.registers > 100) == (1, True)
+    assert (trial.tally.interrupts, trial.tally.registers > 100) == (1, True)
     lab = lab_of(trial.machines[0])
     trial.close()
     assert said(lab, 'ls "$(dirname "$(ls -d /tmp/armvirt-*/pids)")"').split() == ["1-brought", "killed", "pids"]
@@ -244,7 +244,7 @@ def test_a_warning_of_its_kernel_fails_a_good_case(
     with caught(trial, KernelFailure, f"the kernel of lab says: .*{_WARNING.replace('+', '[+]')}") as raised:
         play(trial)
     assert raised.value.suspect is Suspect.KERNEL_L0
-    assert trial.interrupts == 1, "but for the warning all was well"
+    assert trial.tally.interrupts == 1, "but for the warning all was well"
     lab = lab_of(trial.machines[0])
     console = evidence_of(trial, raised.value, lab_bench.bench.out) / "sides" / "host-lab" / "console.log"
     assert _WARNING in console.read_text()

@@ -58,7 +58,7 @@ def test_passes_with_an_honest_stream(payload: str, new_trial: NewTrial) -> None
     trial, guest = led(new_trial, honest, payload)
     hear_and_judge(trial, guest)
     trial.conclude()
-    assert trial.registers > 1000, "gdb stub and stream were compared"
+    assert trial.tally.registers > 1000, "gdb stub and stream were compared"
 
 
 @pytest.mark.parametrize(
