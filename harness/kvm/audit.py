@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.errors import NoEvidence, StateDiffers, Suspect
+from harness.errors import KernelFailure, NoEvidence, StateDiffers, Suspect
 from harness.kvm.registers import is_feature
-from harness.kvm.sample import Answer, Sample
+from harness.kvm.sample import Answer, Sample, Samples
 from harness.state import sysregs
 from harness.state.diff import compare
 from harness.state.model import State
@@ -40,6 +40,20 @@ UNTIL_ENTERED: tuple[Rule, ...] = (
     ),
 )
 """What may change by the first entry of a vCPU. No ID register may."""
+
+
+# The first Linux whose KVM offers guests EL2 (KVM_CAP_ARM_EL2, Documentation/virt/kvm/api.rst).
+OFFERS_EL2 = (6, 16)
+
+
+def el2_is_offered(samples: Samples) -> int:
+    """Say that the kernel offers vCPUs EL2, and makes one that has it; for a host where nothing else stands against it.
+
+    Raises KernelFailure.
+    """
+    if not samples.offered["el2"]:
+        raise KernelFailure("KVM_CAP_ARM_EL2 is 0: it offers guests no EL2")
+    return len(samples.at("vhe").registers())
 
 
 def settled(sample: Sample) -> int:

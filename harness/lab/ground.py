@@ -66,6 +66,8 @@ class Ground:
     hypervisor: Machine | None = None
     # What it is made of, for reports: kernel, CPU.
     facts: Mapping[str, str] = field(default_factory=dict)
+    # Why KVM in a lab runs no guest hypervisors, or an empty string.
+    nested_refused: str = ""
     # Equal for two grounds whose hosts are made of the same.
     made_of: object = None
     # Has the next case begin on a fresh one: a kernel that has complained, or a disk that is full, is nothing to go on with.
@@ -177,13 +179,23 @@ def _in_lab(choice: Choice, opening: ExitStack, shop: Workshop, progress: Progre
         Watched(Suspect.KERNEL_L0, lab.name, lab.kernel_log, lab.power.machine),
     )
     if choice.hypervisor is None:
-        return Ground(inner, assets.qemu, "kvm", (watched,), facts=facts, made_of=(spec, qemu), give_up=lab.give_up)
+        return Ground(
+            inner,
+            assets.qemu,
+            "kvm",
+            (watched,),
+            facts=facts,
+            nested_refused=lab.kvm.nested_refused,
+            made_of=(spec, qemu),
+            give_up=lab.give_up,
+        )
     lab.require_nested()
     linux = opening.enter_context(guest_hypervisor(lab, assets.qemu, inner))
     machine = linux.power.machine
     kernels = (watched, Watched(Suspect.KERNEL_L1, linux.name, linux.kernel_log, machine))
     within = replace(inner, host=linux, targets=TargetCache())
-    return Ground(within, assets.qemu, "kvm", kernels, machine, facts, (spec, qemu, "linux"), linux.give_up)
+    made_of = (spec, qemu, "linux")
+    return Ground(within, assets.qemu, "kvm", kernels, machine, facts, made_of=made_of, give_up=linux.give_up)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ from harness.state.model import State
 COMMAND_SECONDS = 20.0
 # Under KVM its host may be emulated itself: a QEMU starts in a second there, in twenty where three labs share a core.
 _TIMES_UNDER_KVM = 3
+# QEMU's words where KVM offers guests no EL2, or this QEMU asks it for none (before 10.1); hw/arm/virt.c.
+_NO_EL2 = "does not support providing Virtualization extensions"
 # Events that end the wait for a guest's word (qapi/run-state.json, qapi/block-core.json).
 _FATAL_EVENTS = frozenset({"GUEST_PANICKED", "WATCHDOG", "MEMORY_FAILURE", "BLOCK_IO_ERROR"})
 
@@ -113,7 +115,11 @@ class Machine:
         self.on_event(lambda event: timeline.add(side, "event", str(event)))
 
     def __enter__(self) -> Self:
-        """Connect QMP, and let the guest run if it should."""
+        """Connect QMP, and let the guest run if it should.
+
+        Raises Unsupported in QEMU's words where the guest was to have EL2 and KVM gives it none, QemuFailure where QEMU did not
+        start for another reason, DeadlineExpired, HostFailure.
+        """
         try:
             self.qmp.connect(self._soon())
             self.console = Console(self._hub, self.connect("console"), self.side, self.directory / "console.log", self.timeline)
@@ -126,6 +132,8 @@ class Machine:
             self.settle(Deadline.after(2))
             words = self.last_words()
             self.close()
+            if self.spec.el2 and _NO_EL2 in words:
+                raise Unsupported(words, where=self.side) from error
             raise QemuFailure(f"QEMU did not start: {words or error.what}", where=self.side) from error
         except (DeadlineExpired, HostFailure):
             self.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.errors import NoEvidence, StateDiffers
+from harness.errors import KernelFailure, NoEvidence, StateDiffers
 from harness.kvm import audit
 from harness.kvm.machine import KvmMachine
 from harness.kvm.sample import Sample, Samples, VcpusRefused
@@ -102,3 +102,8 @@ def test_vcpus_that_kvm_refuses_are_told_by_number(standing_in: Standing) -> Non
     with pytest.raises(VcpusRefused, match="refuses vCPU 1 with errno 22") as raised:
         Samples(standing_in("has one kind of vCPU")("source", Start.INCOMING)).of((), ("sve",))
     assert (raised.value.vcpu, raised.value.errno) == (1, 22)
+
+
+def test_a_kernel_that_offers_no_el2_is_told(standing_in: Standing) -> None:
+    with pytest.raises(KernelFailure, match="KVM_CAP_ARM_EL2 is 0"):
+        audit.el2_is_offered(Samples(standing_in("")("source", Start.INCOMING)))

@@ -2,7 +2,7 @@
 
 What it does wrong is chosen by words of `-append`, which both sides of a migration share:
 
-    fault=exit|mute|blocked|uncapable|failed|refuses|register     says=skip|garbage|panic|nothing|fail
+    fault=exit|no-el2|mute|blocked|uncapable|failed|refuses|register     says=skip|garbage|panic|nothing|fail
 
 `refuses` and `register` concern the side that started with `-incoming`, `failed` the other. The commands `fake-*` of QMP do
 harm at a chosen moment. It runs without the site packages, so that a start costs 20 ms.
@@ -60,6 +60,8 @@ class FakeQemu:
         """Serve until somebody ends it."""
         if self.fault == "exit":
             die("-cpu nonsense: unable to find CPU model 'nonsense'")
+        if self.fault == "no-el2":
+            die("mach-virt: host kernel KVM does not support providing Virtualization extensions to the guest CPU")
         if self.fault != "mute":
             self.send({"QMP": {"version": VERSION, "capabilities": []}})
         self.watch(self.qmp, self.hear_qmp)

@@ -56,9 +56,17 @@ class Starter:
     opened: ExitStack = field(default_factory=ExitStack)
     machines: list[Machine] = field(default_factory=list)
 
-    def make(self, append: str = "", *, side: str = "source", start: Start = Start.RUNNING, qemu: QemuBinary = FAKE) -> Machine:
+    def make(
+        self,
+        append: str = "",
+        *,
+        side: str = "source",
+        start: Start = Start.RUNNING,
+        qemu: QemuBinary = FAKE,
+        el2: bool = False,
+    ) -> Machine:
         """Return a machine that has been spawned but not connected to."""
-        spec = MachineSpec(kernel=Path("none"), append=append)
+        spec = MachineSpec(kernel=Path("none"), append=append, el2=el2)
         machine = Machine(spec, qemu, self.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return machine

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestFailure, QemuFailure
+from harness.errors import DeadlineExpired, GuestFailure, QemuFailure, Unsupported
 from harness.qemu import machine as machine_module
 from harness.qemu.qmp import QmpRefused
 from harness.qemu.spec import Start
@@ -36,6 +36,13 @@ def test_a_qemu_that_ends_at_once_is_quoted(fake: Starter) -> None:
         machine.__enter__()
     assert machine.process.poll() == 1
     assert "qemu-system-aarch64" not in str(caught.value)
+
+
+def test_a_host_without_el2_for_guests_is_no_failure_of_a_guest_at_el2(fake: Starter) -> None:
+    with pytest.raises(Unsupported, match="source: mach-virt: host kernel KVM does not support"):
+        fake.make("fault=no-el2", el2=True).__enter__()
+    with pytest.raises(QemuFailure, match="did not start: mach-virt"):
+        fake.make("fault=no-el2").__enter__()
 
 
 def test_a_qemu_that_is_not_there(fake: Starter) -> None:
