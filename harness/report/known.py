@@ -46,7 +46,7 @@ def parse_version(text: str) -> Version:
 
 @dataclass(frozen=True)
 class Issue:
-    """One entry: `when` names parameters (or subject, platform, lifecycle) with the values that show the issue."""
+    """One entry; each table of `when` names parameters (or subject, platform, lifecycle) with the values that show it."""
 
     id: str
     what: str
@@ -55,7 +55,7 @@ class Issue:
     # first two is given at least; what is not given means any, or none.
     versions: Mapping[str, SpecifierSet]
     seen: tuple[str, ...]
-    when: Mapping[str, tuple[Scalar, ...]]
+    when: tuple[Mapping[str, tuple[Scalar, ...]], ...]
     message: re.Pattern[str]
     reason: str
     evidence: str
@@ -72,7 +72,7 @@ class Issue:
     def concerns(self, case: Case, versions: Mapping[str, Version]) -> bool:
         """Say whether `case` is one that the issue makes fail, on these versions by the names of `versions`."""
         given = {**case.params, "subject": case.subject, "platform": case.platform, "lifecycle": case.lifecycle}
-        alike = all(key in given and given[key] in values for key, values in self.when.items())
+        alike = any(all(key in given and given[key] in values for key, values in table.items()) for table in self.when)
         return alike and all(
             name in versions and range_.contains(versions[name], prereleases=True) for name, range_ in self.versions.items()
         )
@@ -207,8 +207,13 @@ def _pattern(text: str, where: str) -> re.Pattern[str]:
     return pattern
 
 
-def _when(entry: Mapping[str, object], where: str) -> dict[str, tuple[Scalar, ...]]:
-    table = entry.get("when")
+def _when(entry: Mapping[str, object], where: str) -> tuple[dict[str, tuple[Scalar, ...]], ...]:
+    given = entry.get("when")
+    tables = given if isinstance(given, list) and given else [given]
+    return tuple(_table(table, where) for table in tables)
+
+
+def _table(table: object, where: str) -> dict[str, tuple[Scalar, ...]]:
     if not isinstance(table, dict) or not table:
         raise UsageError("'when' must name at least one parameter", where=where, remedy="nothing excuses everything")
     for key in table:

@@ -36,7 +36,8 @@ _CLASSES = {
 }
 _KEYS = ("id", "title", "affected", "links", "uncovered")
 _OTHERS = "Others"
-_NEWEST = "1000"  # newer than any QEMU
+_NEWEST = "1000"  # newer than any QEMU and any Linux
+_WHOSE = {"qemu": "QEMU", "kernel": "Linux"}
 _HEAD = """# What people have reported
 
 <!-- Made by `python -m scenarios.reported.page`; what is written here by hand is lost. -->
@@ -67,16 +68,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Shown:
-    """A report that a test shows, and the known issues that excuse it: by id, the versions of QEMU."""
+    """A report that a test shows, and the known issues that excuse it: by id, of whom the versions, and which."""
 
     report: Report
     test: str
-    known: Mapping[str, SpecifierSet] = field(default_factory=dict)
+    known: Mapping[str, tuple[str, SpecifierSet]] = field(default_factory=dict)
 
     @property
     def open(self) -> bool:
         """Whether it is not fixed in any version yet."""
-        return any(versions.contains(_NEWEST) for versions in self.known.values())
+        return any(versions.contains(_NEWEST) for _, versions in self.known.values())
 
     @property
     def how(self) -> str:
@@ -84,8 +85,8 @@ class Shown:
         where = "TCG" if "tcg" in self.report.platforms else "lab"
         where += " and lab" if where == "TCG" and "lab" in self.report.platforms else ""
         known = [
-            f"{'open' if versions.contains(_NEWEST) else 'seen'} on QEMU {versions} ({name})"
-            for name, versions in self.known.items()
+            f"{'open' if versions.contains(_NEWEST) else 'seen'} on {whose} {versions} ({name})"
+            for name, (whose, versions) in self.known.items()
         ]
         return ", ".join([str(self.report.kind), where, *known])
 
@@ -116,7 +117,11 @@ def shown() -> list[Shown]:
         for report in reports:
             if report.name in found:
                 raise UsageError(f"two reports are called {report.name!r}", where=test.__name__)
-            known = {issue.id: issue.versions["qemu"] for issue in issues if report.name in issue.when.get("report", ())}
+            known = {
+                issue.id: next((_WHOSE[name], issue.versions[name]) for name in _WHOSE if name in issue.versions)
+                for issue in issues
+                if any(report.name in table.get("report", ()) for table in issue.when)
+            }
             file = test.__module__.rpartition(".")[2]
             found[report.name] = Shown(report, f"{file}.py::{test.__name__}", known)
     return list(found.values())

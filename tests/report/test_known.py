@@ -84,6 +84,15 @@ def test_what_was_not_tried_is_never_excused(issues: KnownIssues, verdict: Verdi
     assert issues.judge(case, "11.1.3") is case
 
 
+def test_an_entry_of_several_tables_is_about_the_cases_of_each(tmp_path: Path) -> None:
+    table = 'when = {timer = ["cnthp", "cnthv"], lifecycle = ["file"], e2h = [0]}'
+    assert table in ENTRY
+    other = '{timer = ["cntp"], lifecycle = ["pause"]}'
+    both = load(tmp_path, ENTRY.replace(table, f"when = [{other}, {table.removeprefix('when = ')}]"))
+    assert both.judge(FAILED, "11.1.3").verdict is Verdict.KNOWN
+    assert load(tmp_path, ENTRY.replace(table, f"when = [{other}]")).judge(FAILED, "11.1.3") is FAILED
+
+
 def test_of_two_entries_the_one_with_the_sentence_excuses(tmp_path: Path) -> None:
     other = ENTRY.replace("timers-lost", "timers-late").replace("cnthp .*ISTATUS", "late")
     assert load(tmp_path, other + ENTRY).judge(FAILED, "11.1.3").known_issue == "timers-lost"
@@ -119,6 +128,8 @@ def test_no_version_is_said_so(issues: KnownIssues) -> None:
         ('timer = ["cnthp", "cnthv"]', 'timer = "cnthp"', "'timer' must be a list of one or more plain values"),
         ('timer = ["cnthp", "cnthv"]', "timer = []", "'timer' must be a list of one or more plain values"),
         ('when = {timer = ["cnthp", "cnthv"], lifecycle = ["file"], e2h = [0]}', "when = {}", "at least one parameter"),
+        ('when = {timer = ["cnthp", "cnthv"], lifecycle = ["file"], e2h = [0]}', "when = [{}]", "at least one parameter"),
+        ('when = {timer = ["cnthp", "cnthv"], lifecycle = ["file"], e2h = [0]}', "when = []", "at least one parameter"),
         ('suspect = "QEMU"', 'suspect = "QMEU"', "unknown suspect 'QMEU'; did you mean 'QEMU'?"),
         ('qemu = ">=10.0,<12"', 'qemu = "10 or so"', "is no range of versions"),
         ('qemu = ">=10.0,<12"', 'qemu = ">=11"', "seen on 10.0.2, which '>=11' leaves out"),
@@ -440,6 +451,22 @@ REAL = {
             "cpu0/PMINTENCLR_EL1, cpu0/PMINTENSET_EL1, cpu0/PMOVSCLR_EL0, cpu0/PMOVSSET_EL0; suspect kernel (L0)"
         ),
         ("cpu0/PMINTENCLR_EL1", "cpu0/PMCR_EL0"),
+    ),
+    "kvm-pmu-sets-cleared-unset": (
+        (
+            "timers: cntv periodic cval far at EL1 on host with 2 vCPUs through poll-registers in the lab trixie neoverse-n2: "
+            "cpu1/PMCNTENCLR_EL0.P1 was 0x1 and is 0x0 (and 19 more); registers differ: cpu1/PMCNTENCLR_EL0, cpu1/PMCNTENSET_EL0, "
+            "cpu1/PMINTENCLR_EL1, cpu1/PMINTENSET_EL1; suspect kernel (L0)"
+        ),
+        ("cpu1/PMINTENCLR_EL1", "cpu1/PMCR_EL0"),
+    ),
+    "kvm-cval-kept-at-reset": (
+        (
+            "timers: cntp pending tval far at EL1 on host with 2 vCPUs through reset in the lab trixie neoverse-n2: "
+            "cpu0/CNTP_CVAL_EL0 was 0x0 and is 0x111fbcc6e (and 1 more); registers differ: cpu0/CNTP_CVAL_EL0, cpu1/CNTP_CVAL_EL0; "
+            "suspect kernel (L0)"
+        ),
+        ("cpu1/CNTP_CVAL_EL0", "cpu1/CNTP_CTL_EL0"),
     ),
     "qemu-10-pmu-sets-by-gdb": (
         (

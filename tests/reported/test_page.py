@@ -12,7 +12,9 @@ from scenarios.reported import page
 from scenarios.reported.page import Entry, Shown
 
 CATALOGUE = [Entry("T1", "a timer is lost", "QEMU 11", ("https://example.org/1",))]
-REPORTS = [Shown(Report("timer-lost", "T1", Kind.BUG, "fires"), "test_x.py::test_y", {"qemu-timer": SpecifierSet(">=10")})]
+REPORTS = [
+    Shown(Report("timer-lost", "T1", Kind.BUG, "fires"), "test_x.py::test_y", {"qemu-timer": ("QEMU", SpecifierSet(">=10"))})
+]
 
 
 def test_the_page_is_what_the_generator_gives() -> None:
