@@ -460,6 +460,13 @@ REAL = {
         ),
         ("cpu1/PMINTENCLR_EL1", "cpu1/PMCR_EL0"),
     ),
+    "kvm-list-registers-full": (
+        (
+            "gic: all at EL1 on host with 1 vCPU through straight in the lab trixie neoverse-n2: source console: the guest panicked: "
+            "@1 panic cpu=0 el=1 esr=0x0 elr=0x4020069c far=0x0 text=acknowledged 1023, expected 17; suspect guest"
+        ),
+        ("1023", "33"),
+    ),
     "kvm-cval-kept-at-reset": (
         (
             "timers: cntp pending tval far at EL1 on host with 2 vCPUs through reset in the lab trixie neoverse-n2: "
