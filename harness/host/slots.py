@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, Suspect
+from harness.errors import HarnessError, Suspect
 
 # A bare-metal payload sleeps in WFI for most of its life.
 VCPUS_PER_CORE = 2
@@ -33,18 +33,30 @@ def held(directory: Path, vcpus: int, slots: int) -> Iterator[None]:
     """Hold `vcpus` of the `slots` in a directory while the block runs; one that wants more than all gets all.
 
     Whoever waits holds the door, so that a big machine is not overtaken by small ones for ever, and two that wait cannot
-    hold half of what they need each. Raises DeadlineExpired.
+    hold half of what they need each. Raises HarnessError where other runs held them all the time: nothing was tried then.
     """
     directory.mkdir(parents=True, exist_ok=True)
     deadline = Deadline.after(WAIT_SECONDS)
     wanted = min(vcpus, slots)
+    full = HarnessError(
+        f"no slot for {vcpus} vCPU{'s' if vcpus != 1 else ''} in {WAIT_SECONDS:.0f} s",
+        suspect=Suspect.HOST,
+        remedy="other runs hold them all; wait until they have ended",
+    )
+    door = FileLock(directory / "door", timeout=deadline.remaining, poll_interval=_POLL_SECONDS)
     with ExitStack() as taken:
-        with FileLock(directory / "door", timeout=deadline.remaining, poll_interval=_POLL_SECONDS):
+        try:
+            door.acquire()
+        except Timeout:
+            raise full from None
+        try:
             free = [FileLock(directory / f"slot-{number}", blocking=False) for number in range(slots)]
             while wanted:
                 if deadline.expired:
-                    raise DeadlineExpired(f"no slot for {vcpus} vCPUs in {WAIT_SECONDS:.0f} s", suspect=Suspect.HOST)
+                    raise full
                 wanted -= _take(free, wanted, taken, deadline)
+        finally:
+            door.release()
         yield
 
 

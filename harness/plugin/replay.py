@@ -72,7 +72,7 @@ class Records:
             plan = Plan(test, {name: value for name, value in params.items() if name not in _VARIED}, options)
         return {
             "plan": plan.to_data(),
-            "failure": Failure(*finding(error)).to_data(),
+            "failure": Failure(*finding(error, self._option("--platform"))).to_data(),
             "inputs": self._inputs_of(options),
             "sources": inputs.sources(path),
             "arguments": dict(trial.guests[0].arguments) if trial.guests else {},

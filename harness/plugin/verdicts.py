@@ -49,15 +49,16 @@ def _named(params: Mapping[str, Any], side: str) -> list[str]:
     return [str(params[f"{side}{name}"]) for name in _LAB if f"{side}{name}" in params]
 
 
-def finding(error: BaseException | None) -> tuple[Verdict, Suspect | None, str]:
-    """Return verdict, suspect, and in words what went wrong, without the case's circumstances; `error` as `conclude` has it."""
+def finding(error: BaseException | None, platform: str) -> tuple[Verdict, Suspect | None, str]:
+    """Return verdict, suspect, and in words what went wrong, without the case's circumstances; arguments as of `conclude`."""
     if error is None:
         return Verdict.PASS, None, ""
     if isinstance(error, HarnessError):
         return error.verdict, error.suspect, str(error)
     if isinstance(error, AssertionError) and str(error):
         # A scenario's own `assert`: pytest has put both sides into words. One without words is a library's.
-        return Verdict.FAIL, Suspect.QEMU, str(error).partition("\n")[0]
+        # It is about what a guest or a vCPU saw: about whoever emulates its CPU.
+        return Verdict.FAIL, Suspect.QEMU if platform == "tcg" else Suspect.KERNEL_L0, str(error).partition("\n")[0]
     # Not one of ours: the harness broke, or the outer time limit fired.
     return Verdict.ERROR, Suspect.HARNESS, f"{type(error).__name__}: {error}"
 
@@ -73,7 +74,7 @@ def conclude(
     compared: Compared,
 ) -> Case:
     """Return the case with its verdict; `error` is what ended it, None where nothing did."""
-    verdict, suspect, message = finding(error)
+    verdict, suspect, message = finding(error, platform)
     if verdict in (Verdict.FAIL, Verdict.ERROR):
         message = f"{subject}: {circumstances(params)}: {message}; suspect {suspect}"
     return Case(

@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from harness.errors import DeadlineExpired, Suspect
+from harness.errors import HarnessError, Suspect, Verdict
 from harness.host import slots
 
 # Holds slots and says so; lets go when it is told to.
@@ -77,7 +78,7 @@ def taken(directory: Path, vcpus: int, of: int, patience: float, monkeypatch: py
     try:
         with slots.held(directory, vcpus, of):
             return True
-    except DeadlineExpired:
+    except HarnessError:
         return False
 
 
@@ -159,10 +160,20 @@ def test_a_big_one_is_not_overtaken_for_ever(tmp_path: Path) -> None:
 
 def test_the_wait_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "WAIT_SECONDS", 0.05)
-    late = pytest.raises(DeadlineExpired, match="no slot for 2 vCPUs")
+    late = pytest.raises(HarnessError, match="no slot for 2 vCPUs in 0 s; other runs hold them all")
     with slots.held(tmp_path, 1, 2), late as caught, slots.held(tmp_path, 2, 2):
         pass
-    assert caught.value.suspect is Suspect.HOST
+    assert (caught.value.suspect, caught.value.verdict) == (Suspect.HOST, Verdict.ERROR), "nothing was tried"
+
+
+def test_the_wait_at_the_door_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "WAIT_SECONDS", 0.05)
+    late = pytest.raises(HarnessError, match="no slot for 1 vCPU in 0 s")
+    with FileLock(tmp_path / "door"), late as caught, slots.held(tmp_path, 1, 2):
+        pass
+    assert (caught.value.suspect, caught.value.verdict) == (Suspect.HOST, Verdict.ERROR)
+    with slots.held(tmp_path, 1, 2):
+        pass
 
 
 def test_capacity_is_what_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

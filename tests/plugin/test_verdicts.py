@@ -28,8 +28,8 @@ PARAMS = {"lifecycle": "file", "timer": "cnthp", "instant": "armed", "level": "v
 WHERE = "timers: cnthp armed at EL2 with E2H=1 on max with 2 vCPUs through file"
 
 
-def judged(error: BaseException | None) -> Case:
-    return conclude("t.py::t[x]", "timers", "tcg", PARAMS, error, seconds=0.123456, compared=Compared(5, 1))
+def judged(error: BaseException | None, platform: str = "tcg") -> Case:
+    return conclude("t.py::t[x]", "timers", platform, PARAMS, error, seconds=0.123456, compared=Compared(5, 1))
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,8 @@ def test_an_assertion_of_the_scenario() -> None:
     case = judged(AssertionError("one line\nand more"))
     assert (case.verdict, case.suspect) == (Verdict.FAIL, Suspect.QEMU)
     assert case.message == f"{WHERE}: one line; suspect QEMU"
+    assert judged(AssertionError("one line"), "lab").suspect is Suspect.KERNEL_L0
+    assert judged(AssertionError("one line"), "ssh:altra").suspect is Suspect.KERNEL_L0
 
 
 def test_what_is_not_ours_is_the_harness_broken() -> None:

@@ -460,6 +460,13 @@ REAL = {
         ),
         ("cpu1/PMINTENCLR_EL1", "cpu1/PMCR_EL0"),
     ),
+    "kvm-gic-field-as-written": (
+        (
+            "reported: gic-field at EL1 on host with 1 vCPU through kvm-straight in the lab trixie neoverse-n2: "
+            "ID_AA64PFR0_EL1.GIC is 0 with a GICv3; suspect kernel (L0)"
+        ),
+        ("kernel (L0)", "QEMU"),
+    ),
     "kvm-list-registers-full": (
         (
             "gic: all at EL1 on host with 1 vCPU through straight in the lab trixie neoverse-n2: source console: the guest panicked: "
