@@ -33,6 +33,7 @@ from harness.events import Timeline
 from harness.guest import timers
 from harness.guest.payload import Guest
 from harness.host import slots
+from harness.kvm.account import COUNTED_OF
 from harness.kvm.machine import KvmMachine
 from harness.kvm.sample import Samples
 from harness.lab.ground import Ground, Watched
@@ -341,7 +342,12 @@ class Trial:
             raise TimerFailure(words.removeprefix("; "), suspect=Suspect.KERNEL_L0)
 
     def storm_words(self) -> str:
-        """Return which machine's vCPU left its guest that often: `; a storm of exits: source: vCPU 0 left ...`."""
+        """Return which machine's vCPU left its guest that often: `; a storm of exits: source: vCPU 0 left ...`.
+
+        Nothing of a payload whose exits are not known (`account.COUNTED_OF`).
+        """
+        if any(guest.name not in COUNTED_OF for guest in self.guests):
+            return ""
         accounts = ((machine.side, machine.account()) for machine in self.machines if isinstance(machine, KvmMachine))
         told = [f"{side}: {words}" for side, account in accounts if account and (words := account.storm())]
         return f"; a storm of exits: {'; '.join(told)}" if told else ""
