@@ -1,7 +1,7 @@
 """The scenarios on many hosts at once: each takes the next part when it has done one.
 
-A host that is lost costs the cases that ran on it, which are missing then; what it had not begun goes to the others. Why this
-is not pytest-xdist over SSH gateways, see docs/decisions.md.
+A host that is lost costs the cases that ran on it, which are missing then; what it had not begun goes to the others, and to it
+where it can be reached again. Why this is not pytest-xdist over SSH gateways, see docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness.errors import HarnessError, HostFailure, UsageError
@@ -24,6 +25,8 @@ from harness.report.model import Run
 
 END_SECONDS = 30.0
 """A thread whose host was given up is woken at once; its last calls may still have to fail."""
+AGAIN_SECONDS = 10.0
+"""A host that answered before does so at once, or is dead."""
 PARTS_PER_HOST = 4
 """So many shards to each host: one that is twice as fast does twice as many, and the start of pytest is still a small part."""
 
@@ -72,6 +75,12 @@ class Work:
             self._changed.notify_all()
 
     @property
+    def goes_on(self) -> bool:
+        """Say whether there is a unit, or one that may bring another."""
+        with self._changed:
+            return self.error is None and bool(self._units or self._running)
+
+    @property
     def waiting(self) -> list[Unit]:
         """The units that nobody took."""
         return list(self._units)
@@ -118,7 +127,7 @@ def run(entries: Sequence[RemoteHost], order: Order, out: Path, pieces: Path, sa
 def _serve(station: Station, stations: Sequence[Station], work: Work, pieces: Path) -> None:
     """Have a host do units until none is left, or it is lost. What no host could do ends the work of all."""
     lost: HarnessError | None = None
-    while lost is None and (unit := work.take()):
+    while (lost is None or (work.goes_on and station.recover())) and (unit := work.take()):
         left: Unit | None = None
         try:
             station.say(f"{unit.name} begins")
@@ -153,9 +162,9 @@ def _stations(entries: Sequence[RemoteHost], order: Order, stack: ExitStack, say
         if isinstance(host, HostFailure):
             say(f"{entry.name}: left out: {host}")
             continue
-        stack.push(host)
         assert entry.harness is not None
-        stations.append(Station(entry.name, host, entry.harness, order.arguments, order.times, _named(entry.name, say)))
+        ours = (order.arguments, order.times, _named(entry.name, say), partial(_again, entry))
+        stations.append(stack.enter_context(Station(entry.name, host, entry.harness, *ours)))
     if not stations:
         raise HostFailure("none of the hosts can be reached", where=", ".join(entry.name for entry in entries))
     versions = {station.name: station.version() for station in stations}
@@ -171,6 +180,11 @@ def _connected(host: SshHost) -> SshHost | HostFailure:
         return host.__enter__()
     except HostFailure as error:
         return error
+
+
+def _again(entry: RemoteHost) -> SshHost:
+    """Reach a host that was reached before. Raises HarnessError."""
+    return remote_host(entry, AGAIN_SECONDS).__enter__()
 
 
 def _named(name: str, say: Say) -> Say:

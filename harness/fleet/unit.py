@@ -11,10 +11,10 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Protocol
+from typing import Protocol, Self
 
 from harness.deadline import Deadline
-from harness.errors import HarnessError, HostFailure, UsageError
+from harness.errors import DeadlineExpired, HarnessError, HostFailure, UsageError
 from harness.host.protocol import Host
 from harness.report import journal
 from harness.report.files import write_text
@@ -30,7 +30,10 @@ _RUN = 'cd "$1" && shift && exec "$@" 3>&1 >&2'
 
 
 class Connection(Host, Protocol):
-    """A host that can be lost, and given up."""
+    """A host that has been entered, can be lost, and given up."""
+
+    def __exit__(self, *_: object) -> None:
+        """End what runs there, disconnect."""
 
     def lose(self, why: HarnessError) -> None:
         """Have everything raise `why` from now on, and whoever waits be woken."""
@@ -61,9 +64,9 @@ class Heard:
         return Unit(f"{unit.name}-rest", nodes=nodes) if nodes else None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Station:
-    """A host of the fleet: where its harness is, and what pytest is told on every host."""
+    """A host of the fleet: where its harness is, what pytest is told on every host. At its end the connection is closed."""
 
     name: str
     host: Connection
@@ -72,6 +75,35 @@ class Station:
     times: Path | None
     # Is told in words of what a reader at a terminal wants to know.
     say: Callable[[str], None]
+    # Reaches the host anew; raises HarnessError where it cannot be reached.
+    again: Callable[[], Connection]
+    # Of units, one after the other.
+    failures: int = 0
+
+    def __enter__(self) -> Self:
+        """Return it: its host has been entered."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End what runs there, disconnect."""
+        self.host.__exit__(None, None, None)
+
+    def recover(self) -> bool:
+        """Reach the host anew after a failure, and say whether it serves on. One that fails twice in a row is given up.
+
+        A connection is lost sooner than a computer, and whatever else was wrong with it, a fresh one begins with nothing.
+        """
+        if self.failures > 1:
+            self.say("given up: it failed twice in a row")
+            return False
+        self.host.__exit__(None, None, None)
+        try:
+            self.host = self.again()
+        except HarnessError as error:
+            self.say(f"given up: {error}")
+            return False
+        self.say("reached again")
+        return True
 
     def run(self, unit: Unit, into: Path) -> tuple[Heard, HarnessError | None]:
         """Run a unit and leave in `into` what it left, or what was heard of it; the error is what made the host be lost.
@@ -88,10 +120,12 @@ class Station:
             if status != _NO_CASES and heard.planned is None:
                 raise HostFailure(f"pytest ended with status {status}: {_last_words(log)}", where=self.name)
             self._fetch(out, into)
-        except HostFailure as error:
+        except (HostFailure, DeadlineExpired) as error:
+            self.failures += 1
             if heard.planned is not None:
                 _append(into / journal.NAME, {"lost": str(error)})
             return heard, error
+        self.failures = 0
         return heard, None
 
     def version(self) -> str:

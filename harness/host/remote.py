@@ -22,11 +22,15 @@ _DEAD_SECONDS = 20
 _IDLE_SECONDS = 5
 
 
-def remote_host(entry: RemoteHost) -> SshHost:
-    """Return the host of an entry, not connected yet. Raises UsageError when its key is not known or ours cannot be read."""
+def remote_host(entry: RemoteHost, connect_seconds: float | None = None) -> SshHost:
+    """Return the host of an entry, not connected yet; it has so long to answer.
+
+    Raises UsageError when its key is not known or ours cannot be read.
+    """
     keys = (private_key(entry.key),) if entry.key else usual_keys()
     login = Login(entry.user, keys, known_keys(entry))
-    return SshHost(entry.name, lambda: _dial(entry), login)
+    seconds = connect_seconds or CONNECT_SECONDS
+    return SshHost(entry.name, lambda: _dial(entry, seconds), login, connect_seconds=seconds)
 
 
 def known_keys(entry: RemoteHost) -> tuple[PKey, ...]:
@@ -71,7 +75,7 @@ def _unlocked(path: Path) -> PKey | None:
         raise UsageError(f"is not a private key: {error}", where=str(path)) from None
 
 
-def _dial(entry: RemoteHost) -> socket.socket:
+def _dial(entry: RemoteHost, seconds: float) -> socket.socket:
     """Connect to the Unix socket, or by TCP without delay for small packets (QMP is one small message at a time)."""
     if entry.socket is not None:
         stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -82,7 +86,7 @@ def _dial(entry: RemoteHost) -> socket.socket:
             raise HostFailure(f"cannot be reached at {entry.socket}: {error.strerror or error}", where=entry.name) from error
         return stream
     try:
-        stream = socket.create_connection((entry.address, entry.port), timeout=CONNECT_SECONDS)
+        stream = socket.create_connection((entry.address, entry.port), timeout=seconds)
     except OSError as error:
         what = f"cannot be reached at {entry.address} port {entry.port}: {error.strerror or error}"
         raise HostFailure(what, where=entry.name) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -70,6 +71,15 @@ class SshComputer:
             f'[host.{self.name}]\naddress = "{self.address}"\nuser = "root"\nkey = "{self.here}/user_key"\n'
             f'known_hosts = "{self.here}/known_hosts"\nharness = "{directory}"\n'
         )
+
+    def hang_up(self) -> None:
+        """End its connections; the computer lives, and answers anew."""
+        (listening,) = _children(self.process.pid)
+        for serving in _children(listening):
+            # A newer OpenSSH has two processes for each: sshd-session, of which one holds the socket.
+            for process in (*_children(serving), serving):
+                if Path(f"/proc/{process}/comm").read_text().startswith("sshd"):
+                    os.kill(process, signal.SIGKILL)
 
     def die(self) -> None:
         """Lose the power: not a byte more comes from it."""
@@ -172,6 +182,10 @@ def _wait_for(host: SshComputer) -> None:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait(20)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _ip(*words: str) -> None:

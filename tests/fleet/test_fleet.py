@@ -23,14 +23,19 @@ from tests.fleet.ssh_hosts import SshComputer, ssh_computers
 from tests.plugin.conftest import BODY, ROOT, Project
 
 WORDS = tuple(f"word{number:02}" for number in range(24))
-# Each case notes on which host it ran; on host `two` nothing ends any more from its third case on.
+# Each case notes on which host it ran; on host `two` none ends that is one of STUCK there, counted from 1. One that is GARBLED
+# spoils the journal first, which is descriptor 3 (harness/fleet/unit.py).
 NOTED = f"""import os, time, pathlib
     ran = pathlib.Path(os.environ["IN"]) / f"ran-{{os.environ['HOST']}}"
     with ran.open("a") as file:
         file.write(case.word + "\\n")
-    if os.environ["HOST"] == "two" and len(ran.read_text().split()) >= STUCK:
+    if os.environ["HOST"] == "two" and len(ran.read_text().split()) in STUCK:
+        if GARBLED:
+            os.write(3, b"pardon?\\n")
         time.sleep(250)
     {BODY}"""
+
+FROM_THE_THIRD = range(3, len(WORDS) + 1)
 
 
 class Fleet:
@@ -46,8 +51,8 @@ class Fleet:
     def entries(self) -> list[inventory.RemoteHost]:
         return list(inventory.load(self.inventory).values())
 
-    def scenario(self, *, stuck: int = 999) -> None:
-        self.project.scenario(*WORDS, body=NOTED.replace("STUCK", str(stuck)))
+    def scenario(self, *, stuck: Sequence[int] = (), garbled: bool = False) -> None:
+        self.project.scenario(*WORDS, body=NOTED.replace("STUCK", repr(stuck)).replace("GARBLED", repr(garbled)))
 
     def arguments(self, *more: str) -> tuple[str, ...]:
         chosen = self.project.arguments(*more)
@@ -92,7 +97,7 @@ def fleet(project: Project) -> Iterator[Fleet]:
 
 def test_a_host_that_dies_costs_what_ran_on_it(fleet: Fleet) -> None:
     workers = 2
-    fleet.scenario(stuck=3)
+    fleet.scenario(stuck=FROM_THE_THIRD)
     process = fleet.start("--shards", "2", "--", "-n", str(workers), *fleet.arguments())
     deadline = Deadline.after(100)
     while len(fleet.ran("two")) < 2 + workers or not fleet.knows_of(fleet.ran("two")):
@@ -105,17 +110,35 @@ def test_a_host_that_dies_costs_what_ran_on_it(fleet: Fleet) -> None:
     assert sorted(case["params"]["word"] for case in cases) == list(WORDS), "each once"
     stuck = fleet.ran("two")[2:]
     assert len(stuck) == workers
-    missing = [case for case in cases if case["verdict"] == "error"]
-    assert sorted(case["params"]["word"] for case in missing) == sorted(stuck)
-    for case in missing:
-        assert case["message"] == "missing: it ran when its host was lost: two: the connection was lost"
-        assert case["suspect"] == "host"
-    assert [case["verdict"] for case in cases].count("pass") == len(WORDS) - workers
+    missing = [case for case in cases if case["verdict"] != "pass"]
+    ends = {case["params"]["word"]: (case["verdict"], case["suspect"], case["message"]) for case in missing}
+    lost = ("error", "host", "missing: it ran when its host was lost: two: the connection was lost")
+    assert ends == dict.fromkeys(stuck, lost), told
     assert sorted(fleet.ran("one") + fleet.ran("two")) == list(WORDS), "nothing that had begun is run again"
     assert f"({workers} of them missing)" in said
     assert "two: lost in shard-" in told
+    assert "two: given up: two: cannot be reached at " in told
     kcidb = json.loads((fleet.project.path / "merged" / "kcidb.json").read_text())
     assert [test.get("status") for test in kcidb["tests"]].count("MISS") == workers
+    assert fleet.project.machines() == []
+
+
+@pytest.mark.parametrize(("garbled", "why"), [(False, "the connection was lost"), (True, "garbled: b'pardon?\\n'")])
+def test_a_host_that_can_be_reached_again_goes_on(fleet: Fleet, garbled: bool, why: str) -> None:
+    fleet.scenario(stuck=(3,), garbled=garbled)
+    process = fleet.start("--host", "two", "--shards", "1", "--", "-n", "0", *fleet.arguments())
+    if not garbled:
+        deadline = Deadline.after(100)
+        while len(fleet.ran("two")) < 3 or not fleet.knows_of(fleet.ran("two")):
+            assert not deadline.expired and process.poll() is None, process.communicate()
+            with_patience()
+        fleet.hosts["two"].hang_up()
+    _, told = process.communicate(timeout=150)
+    assert process.returncode == 1, told
+    assert fleet.ran("two") == list(WORDS), "each once"
+    ends = {case["params"]["word"]: (case["verdict"], case["message"]) for case in fleet.results() if case["verdict"] != "pass"}
+    assert ends == {WORDS[2]: ("error", f"missing: it ran when its host was lost: two: {why}")}
+    assert f"two: lost in shard-1: two: {why}\ntwo: reached again\n" in told
     assert fleet.project.machines() == []
 
 
@@ -140,7 +163,7 @@ def test_two_hosts_share_the_cases(fleet: Fleet) -> None:
 
 
 def test_ctrl_c_ends_it_on_the_hosts_and_tells_what_there_is(fleet: Fleet) -> None:
-    fleet.scenario(stuck=3)
+    fleet.scenario(stuck=FROM_THE_THIRD)
     process = fleet.start("--shards", "2", "--", "-n", "0", *fleet.arguments())
     deadline = Deadline.after(100)
     while len(fleet.ran("two")) < 3 or not fleet.knows_of(fleet.ran("two")):
@@ -174,7 +197,7 @@ def test_bundles_come_along(fleet: Fleet) -> None:
 def test_no_host_is_left(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.host.remote._DEAD_SECONDS", 2)
     fleet.hosts["one"].die()
-    fleet.scenario(stuck=3)
+    fleet.scenario(stuck=FROM_THE_THIRD)
     said: list[str] = []
 
     def say(words: str) -> None:
@@ -206,6 +229,24 @@ def test_a_host_without_the_harness(fleet: Fleet) -> None:
     (fleet.project.path / ".venv").unlink()
     with pytest.raises(UsageError, match="there is no harness in .*; check it out there and run `make setup` in it"):
         run(fleet.entries, Order(), fleet.project.path / "merged", fleet.project.path / "parts", print)
+
+
+def test_a_host_that_fails_twice_in_a_row_is_given_up(fleet: Fleet) -> None:
+    fleet.scenario()
+    said: list[str] = []
+
+    def say(words: str) -> None:
+        said.append(words)
+        if words.endswith(" begins"):
+            fleet.hosts["two"].hang_up()
+
+    order = Order(("-n", "0", *fleet.arguments()), shards=1)
+    with pytest.raises(UsageError, match="none of them holds results"):
+        run(fleet.entries[1:], order, fleet.project.path / "merged", fleet.project.path / "parts", say)
+    assert [words.removeprefix("two: ").split(":")[0] for words in said] == [
+        *("shard-1 begins", "lost in shard-1", "reached again"),
+        *("shard-1 begins", "lost in shard-1", "given up", "no host is left for shard-1"),
+    ]
 
 
 # -- without hosts
