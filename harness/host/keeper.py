@@ -44,9 +44,10 @@ rm -rf "$d" || { sleep 1; rm -rf "$d"; }
 """
 
 # $d: the directory, $i: its number there, $@: the command. It leads a process group, so that its children end with it. Whoever
-# kills it marks it first and looks for its record then; here it is the other way round, so one of the two sees the other.
+# kills it marks it first and looks for its record then, and who kills all moves the records first; here it is the other way
+# round, so one of the two sees the other, although a record is there, and empty, for a moment before it is written.
 _START = r"""
-echo $$ >"$d/pids/$i" || exit 126
+echo $$ >"$d/pids/$i" && [ -e "$d/pids/$i" ] || exit 126
 [ ! -e "$d/killed/$i" ] || kill -9 $$
 read -r _ _ _ _ group _ </proc/$$/stat
 [ "$group" = $$ ] || exec setsid "$@"

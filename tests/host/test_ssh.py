@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -318,3 +322,25 @@ def test_a_program_that_starts_after_the_end_ends(server: SshServer, far: SshHos
     with SshHost("again", server.dial, server.login()) as again:
         done = again.run(["sh", "-c", command], soon())
     assert done.status == 126
+
+
+def test_a_program_whose_record_was_read_before_it_was_written_ends(far: SshHost) -> None:
+    """The keeper moved the records and found this one empty: nobody would ever kill this program."""
+    root = Path(far._kept().root)
+    number, command = far._kept().guarded(["sleep", "30"])
+    record = root / "pids" / str(number)
+    os.mkfifo(record)
+    full = os.open(record, os.O_RDWR | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while os.write(full, bytes(1 << 12)):
+            pass
+    with subprocess.Popen(["/bin/sh", "-c", command]) as program:
+        deadline = soon()
+        while not any(os.path.realpath(opened) == str(record) for opened in Path(f"/proc/{program.pid}/fd").iterdir()):
+            assert not deadline.expired and program.poll() is None
+            time.sleep(0.01)
+        (root / "pids").rename(root / "ended")
+        os.read(full, 1 << 16)
+        assert program.wait(20) == 126
+    os.close(full)
+    shutil.rmtree(root / "ended")  # a pipe, which the keeper would wait for
