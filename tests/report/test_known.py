@@ -467,6 +467,22 @@ REAL = {
         ),
         ("kernel (L0)", "QEMU"),
     ),
+    "kvm-list-registers-full-after-restore": (
+        (
+            "gic: edge at EL1 on host with 2 vCPUs through kvm-restore in the lab trixie neoverse-n2: interrupts lost: vCPU 0 took 21 of "
+            "23; the guest found: vCPU 0: sgi 0 was taken 0 times, expected 1 | vCPU 0: sgi 1 was taken 0 times, expected 1 | vCPU 1: "
+            "sgi 0 was taken 0 times, expected 1 | vCPU 1: sgi 1 was taken 0 times, expected 1; registers differ: cpu0/PMCNTENSET_EL0; "
+            "suspect kernel (L0)"
+        ),
+        ("took 21 of 23", "took 20 of 23"),
+    ),
+    "kvm-list-registers-full-view": (
+        (
+            "gic: edge at EL1 on host with 2 vCPUs through kvm-straight in the lab trixie neoverse-n2: the guest found: vCPU 0: spi 113, "
+            "acked-pending: pending had 0x1, has 0x0; suspect kernel (L0)"
+        ),
+        ("spi 113, acked-pending", "spi 112, acked"),
+    ),
     "kvm-list-registers-full": (
         (
             "gic: all at EL1 on host with 1 vCPU through straight in the lab trixie neoverse-n2: source console: the guest panicked: "
