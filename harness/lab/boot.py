@@ -214,10 +214,14 @@ def powered(
 
 @dataclass(frozen=True)
 class Kvm:
-    """KVM in a lab: its mode in the kernel's words (`VHE+NV2`, `VHE`, ...), and why it is not nested, or an empty string."""
+    """KVM in a lab: its mode in the kernel's words (`VHE+NV2`, `VHE`, ...), and why it is not nested, or an empty string.
+
+    `cpu_has_nv2` says whether the kernel has found FEAT_NV2, without which it could not be.
+    """
 
     mode: str
     nested_refused: str
+    cpu_has_nv2: bool = True
 
 
 def find_kvm(lab: Powered, spec: LabSpec) -> Kvm:
@@ -235,4 +239,4 @@ def find_kvm(lab: Powered, spec: LabSpec) -> Kvm:
         return Kvm(modes[0], "")
     missing = any("unavailable: Nested" in line for line in log)
     why = f"FEAT_NV2 missing in cpu {spec.cpu}" if missing else own_words
-    return Kvm(modes[0], f"nested mode refused: {why}")
+    return Kvm(modes[0], f"nested mode refused: {why}", cpu_has_nv2=not missing)

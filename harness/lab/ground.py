@@ -66,8 +66,9 @@ class Ground:
     hypervisor: Machine | None = None
     # What it is made of, for reports: kernel, CPU.
     facts: Mapping[str, str] = field(default_factory=dict)
-    # Why KVM in a lab runs no guest hypervisors, or an empty string.
+    # Of a lab: why its KVM runs no guest hypervisors, or an empty string, and whether its CPU could.
     nested_refused: str = ""
+    cpu_has_nv2: bool = True
     # Equal for two grounds whose hosts are made of the same.
     made_of: object = None
     # Has the next case begin on a fresh one: a kernel that has complained, or a disk that is full, is nothing to go on with.
@@ -186,6 +187,7 @@ def _in_lab(choice: Choice, opening: ExitStack, shop: Workshop, progress: Progre
             (watched,),
             facts=facts,
             nested_refused=lab.kvm.nested_refused,
+            cpu_has_nv2=lab.kvm.cpu_has_nv2,
             made_of=(spec, qemu),
             give_up=lab.give_up,
         )

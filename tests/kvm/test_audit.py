@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from harness.errors import KernelFailure, NoEvidence, StateDiffers
+from harness.errors import Failure, KernelFailure, NoEvidence, StateDiffers, Unsupported
 from harness.kvm import audit
 from harness.kvm.machine import KvmMachine
 from harness.kvm.sample import Sample, Samples, VcpusRefused
 from harness.qemu.spec import Start
+from scenarios.nested import test_offered
+
+if TYPE_CHECKING:
+    from harness.plugin.trial import Trial
 
 Standing = Callable[..., Callable[[str, Start], KvmMachine]]
 
@@ -107,3 +113,21 @@ def test_vcpus_that_kvm_refuses_are_told_by_number(standing_in: Standing) -> Non
 def test_a_kernel_that_offers_no_el2_is_told(standing_in: Standing) -> None:
     with pytest.raises(KernelFailure, match="KVM_CAP_ARM_EL2 is 0"):
         audit.el2_is_offered(Samples(standing_in("")("source", Start.INCOMING)))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "cpu_has_nv2", "ends", "words"),
+    [
+        ("6.15.9", True, Unsupported, "Linux 6.15.9 is older than 6.16"),
+        ("6.16.0", False, Unsupported, "FEAT_NV2 missing"),
+        ("6.16.0", True, KernelFailure, "KVM_CAP_ARM_EL2 is 0"),
+    ],
+)
+def test_el2_is_asked_for_where_it_could_be(
+    standing_in: Standing, kernel: str, cpu_has_nv2: bool, ends: type[Failure], words: str
+) -> None:
+    lab = SimpleNamespace(facts={"kernel": kernel}, cpu_has_nv2=cpu_has_nv2, nested_refused="FEAT_NV2 missing")
+    samples = Samples(standing_in("")("source", Start.INCOMING))
+    trial = cast("Trial", SimpleNamespace(settled=lambda: [lab], samples=lambda: samples))
+    with pytest.raises(ends, match=words):
+        test_offered.test_el2_is_offered(trial, lambda **_: None)
