@@ -30,7 +30,7 @@ CPU = "neoverse-n2"
 addresses have 52 bits and it takes KVM seconds to destroy a VM."""
 BOOT_SECONDS = 120.0
 # To be raised when templates are made differently or hold something else.
-_TEMPLATE = 1
+_TEMPLATE = 2
 
 # console: PL011. panic: reset at once, at which QEMU is told to exit. loglevel: warnings and worse to the
 # console, where the harness watches; the rest is in dmesg, and each byte of it would cost an emulated device access.
@@ -221,7 +221,7 @@ class Kvm:
 
     mode: str
     nested_refused: str
-    cpu_has_nv2: bool = True
+    cpu_has_nv2: bool
 
 
 def find_kvm(lab: Powered, spec: LabSpec) -> Kvm:
@@ -236,7 +236,7 @@ def find_kvm(lab: Powered, spec: LabSpec) -> Kvm:
     if "device" not in answer or not modes:
         raise HostFailure(f"no /dev/kvm: {own_words}", where=where, suspect=lab.kernel)
     if "NV2" in modes[0]:
-        return Kvm(modes[0], "")
+        return Kvm(modes[0], "", cpu_has_nv2=True)
     missing = any("unavailable: Nested" in line for line in log)
     why = f"FEAT_NV2 missing in cpu {spec.cpu}" if missing else own_words
     return Kvm(modes[0], f"nested mode refused: {why}", cpu_has_nv2=not missing)

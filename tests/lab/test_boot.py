@@ -53,7 +53,7 @@ def powered(tmp_path: Path, *answer: str, machine: FakeMachine | None = None) ->
 
 def test_nested_mode_is_found(tmp_path: Path) -> None:
     lab = powered(tmp_path, "device", "[    0.7] kvm [1]: VHE+NV2 mode initialized successfully")
-    assert find_kvm(lab, SPEC) == Kvm("VHE+NV2", "")
+    assert find_kvm(lab, SPEC) == Kvm("VHE+NV2", "", cpu_has_nv2=True)
 
 
 def test_a_cpu_without_nv2_is_named(tmp_path: Path) -> None:
@@ -68,7 +68,9 @@ def test_a_cpu_without_nv2_is_named(tmp_path: Path) -> None:
 
 def test_another_refusal_is_in_the_words_of_kvm(tmp_path: Path) -> None:
     lab = powered(tmp_path, "device", "[    0.7] kvm [1]: VHE mode initialized successfully")
-    assert find_kvm(lab, SPEC) == Kvm("VHE", "nested mode refused: kvm [1]: VHE mode initialized successfully")
+    assert find_kvm(lab, SPEC) == Kvm(
+        "VHE", "nested mode refused: kvm [1]: VHE mode initialized successfully", cpu_has_nv2=True
+    )
 
 
 def test_a_cpu_without_el2_is_named(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             file.write("once\n")
         (place / "state").write_bytes(b"s" * 4096)
         (place / "memory").write_bytes(b"m" * 8192)
-        return {"kvm": asdict(Kvm("VHE+NV2", ""))}
+        return {"kvm": asdict(Kvm("VHE+NV2", "", cpu_has_nv2=True))}
 
     monkeypatch.setattr(template, "_make", make)
     return count
@@ -60,7 +60,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def hold(spec: LabSpec, binary: QemuBinary) -> Path:
     with template.held(spec, binary, NO_WORKSHOP, Timeline(), PlainProgress()) as found:
-        assert found.kvm == Kvm("VHE+NV2", "")
+        assert found.kvm == Kvm("VHE+NV2", "", cpu_has_nv2=True)
         return found.directory
 
 
