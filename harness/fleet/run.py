@@ -167,9 +167,10 @@ def _stations(entries: Sequence[RemoteHost], order: Order, stack: ExitStack, say
         stations.append(stack.enter_context(Station(entry.name, host, entry.harness, *ours)))
     if not stations:
         raise HostFailure("none of the hosts can be reached", where=", ".join(entry.name for entry in entries))
-    versions = {station.name: station.version() for station in stations}
-    if len(set(versions.values())) > 1:
-        said = ", ".join(f"{name} has {version or 'none known'}" for name, version in versions.items())
+    for station in stations:
+        station.commit = station.version()
+    if len({station.commit for station in stations}) > 1:
+        said = ", ".join(f"{station.name} has {station.commit or 'none known'}" for station in stations)
         raise UsageError(f"the hosts have different versions of the harness: {said}", remedy="check out one commit on all")
     return stations
 

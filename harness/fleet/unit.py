@@ -77,6 +77,8 @@ class Station:
     say: Callable[[str], None]
     # Reaches the host anew; raises HarnessError where it cannot be reached.
     again: Callable[[], Connection]
+    # Of its harness, as `version` gives it.
+    commit: str = ""
     # Of units, one after the other.
     failures: int = 0
 
@@ -99,6 +101,8 @@ class Station:
         self.host.__exit__(None, None, None)
         try:
             self.host = self.again()
+            if (commit := self.version()) != self.commit:
+                raise HostFailure(f"it has another version of the harness now, {commit}", where=self.name)
         except HarnessError as error:
             self.say(f"given up: {error}")
             return False

@@ -231,22 +231,31 @@ def test_a_host_without_the_harness(fleet: Fleet) -> None:
         run(fleet.entries, Order(), fleet.project.path / "merged", fleet.project.path / "parts", print)
 
 
-def test_a_host_that_fails_twice_in_a_row_is_given_up(fleet: Fleet) -> None:
+@pytest.mark.parametrize(
+    ("harness_too", "ends"),
+    [
+        (False, ("reached again", "shard-1 begins", "lost in shard-1: ", "given up: it failed twice in a row")),
+        (True, ("given up: two: there is no harness in ",)),
+    ],
+)
+def test_a_host_that_can_do_no_more_is_given_up(fleet: Fleet, harness_too: bool, ends: tuple[str, ...]) -> None:
     fleet.scenario()
     said: list[str] = []
 
     def say(words: str) -> None:
-        said.append(words)
+        said.append(words.removeprefix("two: "))
         if words.endswith(" begins"):
             fleet.hosts["two"].hang_up()
+            if harness_too:
+                (fleet.project.path / ".venv").unlink()
 
     order = Order(("-n", "0", *fleet.arguments()), shards=1)
     with pytest.raises(UsageError, match="none of them holds results"):
         run(fleet.entries[1:], order, fleet.project.path / "merged", fleet.project.path / "parts", say)
-    assert [words.removeprefix("two: ").split(":")[0] for words in said] == [
-        *("shard-1 begins", "lost in shard-1", "reached again"),
-        *("shard-1 begins", "lost in shard-1", "given up", "no host is left for shard-1"),
-    ]
+    expected = ("shard-1 begins", "lost in shard-1: ", *ends, "no host is left for shard-1")
+    assert len(said) == len(expected) and all(words.startswith(begin) for words, begin in zip(said, expected, strict=True)), (
+        said
+    )
 
 
 # -- without hosts
