@@ -125,7 +125,7 @@ def run(entries: Sequence[RemoteHost], order: Order, out: Path, pieces: Path, sa
 
 
 def _serve(station: Station, stations: Sequence[Station], work: Work, pieces: Path) -> None:
-    """Have a host do units until none is left, or it is lost. What no host could do ends the work of all."""
+    """Have a host do units until none is left, or it is given up. What no host could do ends the work of all."""
     lost: HarnessError | None = None
     while (lost is None or (work.goes_on and station.recover())) and (unit := work.take()):
         left: Unit | None = None

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,12 +74,17 @@ class SshComputer:
 
     def hang_up(self) -> None:
         """End its connections; the computer lives, and answers anew."""
-        (listening,) = _children(self.process.pid)
-        for serving in _children(listening):
-            # A newer OpenSSH has two processes for each: sshd-session, of which one holds the socket.
-            for process in (*_children(serving), serving):
-                if Path(f"/proc/{process}/comm").read_text().startswith("sshd"):
-                    os.kill(process, signal.SIGKILL)
+        parents = _parents()
+        below = {self.process.pid}
+        while more := {pid for pid, (parent, _) in parents.items() if parent in below} - below:
+            below |= more
+        # The one that listens has another for each connection; a newer OpenSSH has two.
+        servers = {pid for pid in below if parents[pid][1].startswith("sshd")}
+        serving = [pid for pid in servers if parents[pid][0] in servers]
+        assert serving
+        for pid in serving:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def die(self) -> None:
         """Lose the power: not a byte more comes from it."""
@@ -184,8 +189,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait(20)
 
 
-def _children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def _parents() -> dict[int, tuple[int, str]]:
+    """Return the parent and the name of each process."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # pid (comm) state ppid ... (proc_pid_stat(5))
+            head, _, tail = stat.read_text().rpartition(")")
+            found[int(stat.parent.name)] = (int(tail.split()[1]), head.partition("(")[2])
+    return found
 
 
 def _ip(*words: str) -> None:
