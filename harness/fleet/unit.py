@@ -15,15 +15,16 @@ from typing import Protocol, Self
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, HarnessError, HostFailure, UsageError
-from harness.host.protocol import Host
+from harness.host.protocol import Host, how_it_ended
 from harness.report import journal
 from harness.report.files import write_text
 
 SILENCE_SECONDS = 900.0
 """A host of which nothing is heard for so long is given up: three times what any case may take (pyproject.toml, timeout)."""
 COPY_SECONDS = 600.0
-_WRONG, _NO_CASES = (2, 3, 4), 5
-"""Of pytest's exit statuses (pytest.ExitCode): it could not begin, on any host; of what was chosen, nothing was there."""
+_WRONG, _NO_CASES, _ENDED = (2, 3, 4), 5, (0, 1, 2, 5)
+"""Of pytest's exit statuses (pytest.ExitCode): it could not begin, on any host; of what was chosen, nothing was there; it came
+to its end, be it by somebody's wish (2)."""
 
 # $1: the checkout, then a command. What it says on its descriptor 3 is our standard output, all else our standard error.
 _RUN = 'cd "$1" && shift && exec "$@" 3>&1 >&2'
@@ -121,8 +122,9 @@ class Station:
             status = self._listen(unit, out, into, heard, log)
             if status in _WRONG and heard.planned is None:
                 raise UsageError(_last_words(log), where=self.name)
-            if status != _NO_CASES and heard.planned is None:
-                raise HostFailure(f"pytest ended with status {status}: {_last_words(log)}", where=self.name)
+            if status not in _ENDED or (status != _NO_CASES and heard.planned is None):
+                how = "did not end" if status is None else how_it_ended(status)
+                raise HostFailure(f"pytest {how}: {_last_words(log)}", where=self.name)
             self._fetch(out, into)
         except (HostFailure, DeadlineExpired) as error:
             self.failures += 1

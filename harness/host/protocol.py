@@ -5,6 +5,7 @@ Everything above works with this protocol only. Paths on the host are `PurePath`
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,11 @@ from pathlib import Path, PurePath
 from typing import Protocol
 
 from harness.deadline import Deadline
+
+
+def how_it_ended(status: int) -> str:
+    """Return in words what an exit status says (negative: the number of the signal that killed the program)."""
+    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import json
-import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -24,7 +23,7 @@ from harness.assets.qemu import QemuBinary
 from harness.deadline import Deadline
 from harness.errors import HarnessError, HostFailure, KernelFailure, StateDiffers, Suspect, Unsupported
 from harness.events import Timeline
-from harness.host.protocol import Host, Process
+from harness.host.protocol import Host, Process, how_it_ended
 from harness.kvm.account import Account, as_asked
 from harness.kvm.registers import name_of_gic, origin_of, state_of
 from harness.qemu.console import Console
@@ -290,9 +289,8 @@ class KvmMachine:
         self.host.check()
         if (status := self.process.poll()) is None or not self._silent:
             return
-        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         words = self._word or self.last_words()
-        raise KernelFailure(f"the VMM {how}" + (f": {words}" if words else ""), where=self.side)
+        raise KernelFailure(f"the VMM {how_it_ended(status)}" + (f": {words}" if words else ""), where=self.side)
 
     def _console_closed(self) -> None:
         """Say how the process ended, its output having closed; the exit itself may be heard a moment later."""

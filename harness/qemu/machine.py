@@ -10,7 +10,6 @@ Everything that is known about a machine when it ends stays in its directory: th
 
 from __future__ import annotations
 
-import signal
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -23,7 +22,7 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, GuestFailure, HostFailure, QemuFailure, Unsupported
 from harness.events import Timeline
 from harness.host.local import LocalHost
-from harness.host.protocol import Host, Process
+from harness.host.protocol import Host, Process, how_it_ended
 from harness.qemu.console import Console
 from harness.qemu.gdb import GdbStub, TargetCache
 from harness.qemu.hub import Hub
@@ -272,9 +271,7 @@ class Machine:
     def ending(self) -> str | None:
         """Return how the process ended, in words, or None while it runs."""
         status = self.process.poll()
-        if status is None:
-            return None
-        return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        return None if status is None else how_it_ended(status)
 
     def _soon(self) -> Deadline:
         return Deadline.after(COMMAND_SECONDS * (_TIMES_UNDER_KVM if self.spec.accel == "kvm" else 1))

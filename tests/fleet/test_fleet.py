@@ -23,15 +23,13 @@ from tests.fleet.ssh_hosts import SshComputer, ssh_computers
 from tests.plugin.conftest import BODY, ROOT, Project
 
 WORDS = tuple(f"word{number:02}" for number in range(24))
-# Each case notes on which host it ran; on host `two` none ends that is one of STUCK there, counted from 1. One that is GARBLED
-# spoils the journal first, which is descriptor 3 (harness/fleet/unit.py).
+# Each case notes on which host it ran; on host `two` none ends that is one of STUCK there, counted from 1, and DOES what it is told.
 NOTED = f"""import os, time, pathlib
     ran = pathlib.Path(os.environ["IN"]) / f"ran-{{os.environ['HOST']}}"
     with ran.open("a") as file:
         file.write(case.word + "\\n")
     if os.environ["HOST"] == "two" and len(ran.read_text().split()) in STUCK:
-        if GARBLED:
-            os.write(3, b"pardon?\\n")
+        DOES
         time.sleep(250)
     {BODY}"""
 
@@ -51,8 +49,8 @@ class Fleet:
     def entries(self) -> list[inventory.RemoteHost]:
         return list(inventory.load(self.inventory).values())
 
-    def scenario(self, *, stuck: Sequence[int] = (), garbled: bool = False) -> None:
-        self.project.scenario(*WORDS, body=NOTED.replace("STUCK", repr(stuck)).replace("GARBLED", repr(garbled)))
+    def scenario(self, *, stuck: Sequence[int] = (), does: str = "pass") -> None:
+        self.project.scenario(*WORDS, body=NOTED.replace("STUCK", repr(stuck)).replace("DOES", does))
 
     def arguments(self, *more: str) -> tuple[str, ...]:
         chosen = self.project.arguments(*more)
@@ -123,11 +121,20 @@ def test_a_host_that_dies_costs_what_ran_on_it(fleet: Fleet) -> None:
     assert fleet.project.machines() == []
 
 
-@pytest.mark.parametrize(("garbled", "why"), [(False, "the connection was lost"), (True, "garbled: b'pardon?\\n'")])
-def test_a_host_that_can_be_reached_again_goes_on(fleet: Fleet, garbled: bool, why: str) -> None:
-    fleet.scenario(stuck=(3,), garbled=garbled)
+@pytest.mark.parametrize(
+    ("does", "why"),
+    [
+        ("pass", "the connection was lost"),
+        # Descriptor 3 is the journal.
+        (r'os.write(3, b"pardon?\n")', r"garbled: b'pardon?\n'"),
+        ("os.kill(os.getpid(), 9)", "pytest was killed by SIGKILL: "),
+    ],
+    ids=["lost", "garbled", "killed"],
+)
+def test_a_host_that_can_be_reached_again_goes_on(fleet: Fleet, does: str, why: str) -> None:
+    fleet.scenario(stuck=(3,), does=does)
     process = fleet.start("--host", "two", "--shards", "1", "--", "-n", "0", *fleet.arguments())
-    if not garbled:
+    if does == "pass":
         deadline = Deadline.after(100)
         while len(fleet.ran("two")) < 3 or not fleet.knows_of(fleet.ran("two")):
             assert not deadline.expired and process.poll() is None, process.communicate()
@@ -136,9 +143,10 @@ def test_a_host_that_can_be_reached_again_goes_on(fleet: Fleet, garbled: bool, w
     _, told = process.communicate(timeout=150)
     assert process.returncode == 1, told
     assert fleet.ran("two") == list(WORDS), "each once"
-    ends = {case["params"]["word"]: (case["verdict"], case["message"]) for case in fleet.results() if case["verdict"] != "pass"}
-    assert ends == {WORDS[2]: ("error", f"missing: it ran when its host was lost: two: {why}")}
-    assert f"two: lost in shard-1: two: {why}\ntwo: reached again\n" in told
+    [missing] = [case for case in fleet.results() if case["verdict"] != "pass"]
+    assert (missing["params"]["word"], missing["verdict"]) == (WORDS[2], "error")
+    assert missing["message"].startswith(f"missing: it ran when its host was lost: two: {why}")
+    assert f"two: lost in shard-1: two: {why}" in told and "\ntwo: reached again\n" in told
     assert fleet.project.machines() == []
 
 
