@@ -13,6 +13,7 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, GuestFailure, NoEvidence, Suspect, Unsupported
 from harness.guest.protocol import Message, parse
 from harness.qemu.machine import AnyMachine
+from harness.state.model import State
 
 # From QEMU's start to the guest's `now`: 0.1 s under TCG on an idle computer, and up to 30 s in a lab on a busy one.
 BOOT_SECONDS = 90.0
@@ -30,6 +31,8 @@ class Guest:
         self.messages: list[Message] = []
         # How many of the messages had come when the lifecycle was over and the guest was told so.
         self.went = 0
+        # The registers of its stopped machines while the lifecycle went on, where counters stand still with the machine.
+        self.stopped: list[State] = []
 
     def hear(self, deadline: Deadline, what: str) -> Message:
         """Return the next message.
@@ -74,6 +77,7 @@ class Guest:
     def restart(self) -> None:
         """Forget what the guest said in the life that a reset has ended, and wait until it has arranged everything anew."""
         self.messages.clear()
+        self.stopped.clear()
         self.reach_now()
 
     def go(self) -> None:

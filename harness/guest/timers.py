@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, GuestFailure, GuestSilent, InstantMissed, NoEvidence, TimerFailure
+from harness.guest import witness
 from harness.guest.payload import ANSWER_SECONDS, Guest
 from harness.guest.protocol import Message
 from harness.state import timers
@@ -105,6 +106,8 @@ def judge(guest: Guest, *, interrupted: bool) -> int:
     elapsed = timers.instant_missed(asked, read)
     if interrupted and elapsed is not None:
         raise InstantMissed(f"the interrupt came before the lifecycle was over, after {elapsed:.2f} s", elapsed=elapsed)
+    if interrupted and (due := witness.due_when_stopped(guest)) is not None:
+        raise InstantMissed(f"the interrupt was pending when the guest was stopped, {due:.2f} s on or more", elapsed=due)
     findings = timers.find(asked, read)
     if findings:
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""

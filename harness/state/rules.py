@@ -186,6 +186,13 @@ RUNNING: tuple[Rule, ...] = (
         "Arm ARM D1.3, exception entry",
     ),
     Rule(
+        r"PAUTH_[CD]MASK",
+        Kind.REWRITTEN,
+        "the guest ran between the two looks: the gdb stub shows the masks of the translation regime that it is in, and a "
+        "hypervisor and its guest are in two",
+        "QEMU target/arm/gdbstub64.c, aarch64_gdb_get_pauth_reg",
+    ),
+    Rule(
         r"CNT(P|V|HP|HV)_(CTL|CVAL)_EL\d+",
         Kind.REWRITTEN,
         "the guest ran between the two looks: a deadline may have passed and its handler rewritten the timer; the guest "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -11,6 +12,7 @@ from harness.errors import InstantMissed, TimerFailure
 from harness.guest import witness
 from harness.guest.payload import Guest
 from harness.guest.protocol import Message, parse
+from harness.state.model import State
 
 HELLO = "@1 hello guest=nested el=2 e2h=0 vcpus=1 freq=1000 its=0 pauth=0 sve=0 sme=0"
 ARRANGED = "@1 arranged cpu=0 level=2 timer=cntv cval=0xc8 cnt=0x64 ctl=0x1 irqs=1"
@@ -22,6 +24,7 @@ class Heard:
 
     lines: tuple[str, ...]
     messages: list[Message] = field(default_factory=list)
+    stopped: list[State] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.messages = [parse(line, side="source") for line in self.lines]
@@ -38,8 +41,12 @@ class Heard:
         return [message for message in self.messages if message.kind == kind]
 
 
-def judge(*lines: str) -> None:
-    witness.judge(cast(Guest, Heard((HELLO, ARRANGED, "@1 now", *lines))), interrupted=True)
+def judge(*lines: str, arranged: str = ARRANGED, stopped: Sequence[State] = ()) -> None:
+    witness.judge(cast(Guest, Heard((HELLO, arranged, "@1 now", *lines), stopped=list(stopped))), interrupted=True)
+
+
+def control(value: int) -> State:
+    return State("gdb", {"cpu0/CNTV_CTL_EL0": value})
 
 
 def test_one_whose_time_had_come_says_how_far_the_counter_had_gone_on() -> None:
@@ -56,3 +63,29 @@ def test_one_whose_time_had_not_come_is_early() -> None:
 def test_one_that_the_guest_had_masked_is_wrong() -> None:
     with pytest.raises(TimerFailure, match="INTID 98 came on vCPU 0 while it was held back"):
         judge("@1 irq cpu=0 intid=98 cnt=0xc7 n=1")
+
+
+def test_one_that_was_pending_when_the_guest_was_stopped_has_missed_its_instant() -> None:
+    with pytest.raises(InstantMissed, match="pending when the guest was stopped") as missed:
+        judge(stopped=[control(0x1), control(0x5)])
+    assert missed.value.elapsed == 0.1
+
+
+@pytest.mark.parametrize(
+    ("arranged", "control_then"),
+    [
+        (ARRANGED, 0x1),
+        (ARRANGED, 0x7),  # masked
+        (ARRANGED, 0x4),  # disabled: ISTATUS says nothing
+        (ARRANGED.replace("cnt=0x64 ctl=0x1", "cnt=0xc9 ctl=0x5"), 0x5),  # was to be due
+    ],
+)
+def test_one_that_is_as_it_was_arranged_has_not(arranged: str, control_then: int) -> None:
+    with pytest.raises(TimerFailure, match="took 0 of 1"):
+        judge(arranged=arranged, stopped=[control(control_then)])
+
+
+def test_one_that_comes_again_and_again_is_between_two_when_the_guest_is_stopped() -> None:
+    again = ARRANGED.replace("timer=cntv", "instant=periodic timer=cntv").replace("ctl=0x1", "ctl=0x5")
+    with pytest.raises(InstantMissed):
+        judge(arranged=again, stopped=[control(0x5)])
