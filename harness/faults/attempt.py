@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, QemuFailure
-from harness.host.line import ANNOUNCED, CHANNEL, LAST_PAGES, MAIN, PAGES, Line, Mark
+from harness.host.line import ANNOUNCED, CHANNEL, DESCRIPTION, LAST_PAGES, MAIN, PAGES, Line, Mark
 from harness.qemu import migration
 from harness.qemu.hub import Hub
 from harness.qemu.machine import Machine
@@ -30,6 +30,7 @@ _ENDS_OF_DESTINATION = frozenset({"completed", "postcopy-paused"})
 
 CHANNELS = "channels"
 LAST_PASS = "last-pass"
+DESCRIBED = "described"
 SWITCHED = "switched"
 PHASES: Mapping[str, tuple[Mark, ...]] = {
     # In the header: the destination knows of a stream, and of nothing in it.
@@ -42,13 +43,15 @@ PHASES: Mapping[str, tuple[Mark, ...]] = {
     LAST_PASS: (LAST_PAGES,),
     # In the first vCPU's registers.
     "device": (Mark.section("cpu", 100),),
+    # Behind all that the destination needs, in a description that it reads and does not look at.
+    DESCRIBED: (DESCRIPTION,),
     # Both sides say that it is complete; with postcopy, the guest goes on at the destination and its memory is under way.
     SWITCHED: (),
 }
 
 
 # Reached only by a migration that gets on.
-_LATE = (LAST_PASS, "device", SWITCHED)
+_LATE = (LAST_PASS, "device", DESCRIBED, SWITCHED)
 
 
 @dataclass
@@ -102,7 +105,7 @@ class Attempt:
             self.destination.cont()
         else:
             migration.transferred(self.source, self.destination, self.deadline)
-        if phase in ("device", LAST_PASS) and self.blind:
+        if phase in (LAST_PASS, "device", DESCRIBED) and self.blind:
             # All that is left fits into the sockets on the way, so that the source has done its part and says so.
             self._sent("completed")
 
@@ -174,9 +177,12 @@ class Attempt:
             return None
 
         self.source.until(reached, self.deadline, "the stream to reach its mark")
-        # Answered by the loop that reads the stream, in one of its rounds; in the next, all that had come has been read.
-        for _ in range(2 * asked):
-            self.destination.status()
+        if asked:
+            # It begins when all of its channels have come; one of multifd may still be on its way to us.
+            self.destination.wait_event("MIGRATION", self.deadline, since=self.destination.migration_began, status="active")
+            # Answered by the loop that reads the stream, in one of its rounds; in the next, all that had come has been read.
+            for _ in range(2):
+                self.destination.status()
 
     def _end_of(self, side: Machine, deadline: Deadline) -> str:
         def ended() -> str | None:

@@ -45,6 +45,8 @@ PAGES = Mark(rb"(?s:\x7e(.{4})\x02\1)")
 LAST_PAGES = Mark(rb"(?s:\x7e(.{4})(?:\x08.{2}\x00\x00)?\x03\1)")
 # The end of the section that announces the memory.
 ANNOUNCED = Mark(rb"(?s:\x01(.{4})\x03ram.{8,4000}?\x7e\1)")
+# The end of the last section and of the stream proper, and the beginning of what describes it in JSON (QEMU_VM_VMDESCRIPTION).
+DESCRIPTION = Mark(rb"(?s:\x7e.{4}\x00\x06.{4})\{\"")
 # What a channel of multifd begins with (migration/multifd.c, MULTIFD_MAGIC).
 CHANNEL = Mark(rb"\x11\x22\x33\x44")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from harness.faults import census
-from harness.faults.attempt import CHANNELS, LAST_PASS, PHASES, SWITCHED, Attempt
+from harness.faults.attempt import CHANNELS, DESCRIBED, LAST_PASS, PHASES, SWITCHED, Attempt
 from harness.faults.kinds import KINDS
 from harness.guest.payload import Guest
 from harness.plugin.matrix import Matrix, Params, Row
@@ -23,7 +23,7 @@ from scenarios.faults.survivors import GUESTS, arrange, judge, lead_on, machine_
 from scenarios.faults.ways import LIVE, RETURNS, capabilities
 
 # What else there is to hold at is for refusals.
-AT = tuple(phase for phase in PHASES if phase != LAST_PASS)
+AT = tuple(phase for phase in PHASES if phase not in (LAST_PASS, DESCRIBED))
 THEN = ("stay", "again")
 # A timer whose deadline is ahead: it is waited for, so there are few of these.
 ARMED = "armed"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from harness.faults import census
-from harness.faults.attempt import SWITCHED, Attempt
+from harness.faults.attempt import DESCRIBED, SWITCHED, Attempt
 from harness.guest.payload import Guest
 from harness.lifecycle.passage import Passage
 from harness.plugin.matrix import Matrix, Params, Row
@@ -43,7 +43,7 @@ def cancelled_but_arrived(trial: Trial, source: Machine, way: str) -> None:
     """Cancel when all that the destination needs is on its way, and believe the destination, which says that it is complete."""
     destination = new_passage(trial).twin()
     with Attempt.begun(source, destination, ("return-path", *LIVE[way]), trial.source.workshop.hub) as attempt:
-        attempt.reach("device")
+        attempt.reach(DESCRIBED)
         source.execute("migrate_cancel")
         attempt.go_on()
         destination.wait_event("MIGRATION", attempt.deadline, since=destination.migration_began, status="completed")

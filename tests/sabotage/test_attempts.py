@@ -1,0 +1,47 @@
+"""A phase of a migration that is to fail is reached when both sides have come there, however late a channel comes."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+
+from harness.faults.attempt import Attempt
+from harness.lifecycle.passage import Passage
+from harness.qemu import migration
+from harness.qemu.hub import Hub
+from harness.qemu.machine import Machine
+from tests.sabotage.parts import NewTrial, start
+
+# Far longer than both sides need to come to any phase on one connection alone.
+LATE_SECONDS = 0.5
+
+
+@dataclass
+class LateChannels(Hub):
+    """The hub of a line that takes one connection, and those behind it only later."""
+
+    hub: Hub
+    first: threading.Lock = field(default_factory=threading.Lock)
+
+    def heard(self) -> None:
+        """Tell the hub; the first to call is the thread that accepts."""
+        if self.first.acquire(blocking=False):
+            threading.Event().wait(LATE_SECONDS)
+        self.hub.heard()
+
+
+@pytest.mark.parametrize("phase", ["set-up", "ram"], ids=lambda phase: f"attempt: late channels, {phase}")
+def test_waits_for_a_channel_that_is_late(phase: str, new_trial: NewTrial) -> None:
+    """Without it the destination has not begun, and hangs for what it then loses (known issue qemu-multifd-destination-hangs)."""
+    trial = new_trial("multifd")
+    source = start(trial, "memory").machine
+    assert isinstance(source, Machine)
+    destination = Passage(trial.start).twin()
+    with Attempt.begun(source, destination, ("multifd",), LateChannels(trial.source.workshop.hub)) as attempt:
+        attempt.reach(phase)
+        assert (attempt.line.connections, migration.status(destination)) == (3, "active")
+        attempt.line.cut()
+        attempt.settle()
+    attempt.judge()
