@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from harness.errors import Failure, GuestFailure, TimerFailure
-from tests.sabotage.parts import NewTrial, caught, play
+from harness.errors import Failure, GuestFailure, InstantMissed, TimerFailure
+from harness.state.timers import ENABLE, ISTATUS
+from tests.sabotage.parts import NewTrial, caught, hear_and_judge, play, start
 
 
 @dataclass(frozen=True)
@@ -103,3 +104,15 @@ def test_passes_without_the_sabotage(control: Sabotage, new_trial: NewTrial) -> 
     trial = new_trial(control.lifecycle, level=control.level, **control.params)
     play(trial, control.payload, **control.asked)
     assert trial.tally.registers > 100 and (trial.tally.interrupts or control.payload not in ("timers", "gic", "nested"))
+
+
+def test_a_timer_that_is_due_when_its_guest_is_stopped_has_missed_its_instant(new_trial: NewTrial) -> None:
+    """By what is seen of the stopped guest: a lifecycle hands that to whoever judges the guest's words."""
+    trial = new_trial("file")
+    guest = start(trial, "timers")
+    trial.put_through(guest)
+    (seen,) = guest.stopped
+    assert seen.registers["cpu0/CNTV_CTL_EL0"] == ENABLE
+    guest.stopped = [replace(seen, registers={**seen.registers, "cpu0/CNTV_CTL_EL0": ENABLE | ISTATUS})]
+    with pytest.raises(InstantMissed, match="pending when the guest was stopped"):
+        hear_and_judge(trial, guest)
