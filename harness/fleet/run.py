@@ -20,7 +20,7 @@ from harness.fleet.unit import Station, Unit
 from harness.host.inventory import RemoteHost
 from harness.host.remote import remote_host
 from harness.host.ssh import SshHost
-from harness.report.merge import merge
+from harness.report.merge import holds_results, merge
 from harness.report.model import Run
 
 END_SECONDS = 30.0
@@ -98,7 +98,7 @@ def run(entries: Sequence[RemoteHost], order: Order, out: Path, pieces: Path, sa
     """Run the scenarios on these hosts and merge the results; bundles go to `out`, parts and logs to `pieces`.
 
     A signal (SystemExit, by `ended_by_signals`) ends what runs there, and the rest is missing. Raises UsageError where the
-    user's mistake is, HostFailure where no host can be reached.
+    user's mistake is, HostFailure where no host can be reached, or none has begun a case.
     """
     count = order.shards or PARTS_PER_HOST * len(entries)
     units = [Unit(f"shard-{number}", shard=f"{number}/{count}") for number in range(1, count + 1)]
@@ -121,7 +121,10 @@ def run(entries: Sequence[RemoteHost], order: Order, out: Path, pieces: Path, sa
     if work.waiting:
         say(f"no host is left for {', '.join(unit.name for unit in work.waiting)}")
     names = dict.fromkeys([*(unit.name for unit in units), *(path.name for path in sorted(pieces.iterdir()) if path.is_dir())])
-    return Ended(merge([pieces / name for name in names], out), int(status) if isinstance(status, int) else None)
+    parts = [pieces / name for name in names]
+    if not any(map(holds_results, parts)):
+        raise work.error or HostFailure("no host has begun a case", where=", ".join(station.name for station in stations))
+    return Ended(merge(parts, out), int(status) if isinstance(status, int) else None)
 
 
 def _serve(station: Station, stations: Sequence[Station], work: Work, pieces: Path) -> None:

@@ -30,7 +30,7 @@ def merge(shards: Sequence[Path], out: Path, expected: Iterable[str] = ()) -> Ru
     for shard in shards:
         if shard.resolve() == out.resolve():
             raise UsageError("a shard, and where the merged results are to go", where=str(out), remedy="name another --out")
-        if _left_something(shard):
+        if holds_results(shard):
             runs[shard] = journal.read(shard)
         else:
             silent.append(shard)
@@ -68,7 +68,8 @@ def _never_came(dealt: Dealt, had: Collection[str]) -> list[Case]:
     ]
 
 
-def _left_something(shard: Path) -> bool:
+def holds_results(shard: Path) -> bool:
+    """Say whether a shard has left anything that tells of cases, if only which it had planned."""
     return any((shard / name).exists() for name in ("results.json", journal.NAME, journal.PLANNED))
 
 

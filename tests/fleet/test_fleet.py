@@ -258,7 +258,7 @@ def test_a_host_that_can_do_no_more_is_given_up(fleet: Fleet, harness_too: bool,
                 (fleet.project.path / ".venv").unlink()
 
     order = Order(("-n", "0", *fleet.arguments()), shards=1)
-    with pytest.raises(UsageError, match="none of them holds results"):
+    with pytest.raises(HostFailure, match=r"^two: no host has begun a case$"):
         run(fleet.entries[1:], order, fleet.project.path / "merged", fleet.project.path / "parts", say)
     expected = ("shard-1 begins", "lost in shard-1: ", *ends, "no host is left for shard-1")
     assert len(said) == len(expected) and all(words.startswith(begin) for words, begin in zip(said, expected, strict=True)), (
