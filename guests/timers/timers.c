@@ -32,6 +32,7 @@ static struct vcpu {
 	uint64_t ctl;		/* ENABLE and IMASK as last written */
 	uint64_t newest;	/* the highest counter value read */
 	uint64_t gone_back;	/* a counter value below that; 0 if there was none */
+	uint64_t since;		/* the counter when it ended what held the interrupt back; 0 before, or if nothing did */
 	unsigned count;		/* interrupts taken */
 	unsigned expected;	/* interrupts that have to come in all */
 	bool inside;		/* in the handler of the first interrupt (ACTIVE) */
@@ -183,8 +184,8 @@ static void say_timer(void *unused)
 	struct reading r = reported(read_timer());
 
 	(void)unused;
-	say("timer cpu=%u timer=%s cval=%#lx cnt=%#lx run=%#lx ctl=%#lx n=%u", cpu_index(), timer_names[arg.timer], r.cval,
-	    r.cnt, r.run, r.ctl, self()->count);
+	say("timer cpu=%u timer=%s cval=%#lx cnt=%#lx run=%#lx ctl=%#lx n=%u since=%#lx", cpu_index(), timer_names[arg.timer],
+	    r.cval, r.cnt, r.run, r.ctl, self()->count, self()->since);
 	irq_restore(daif);
 }
 
@@ -257,8 +258,8 @@ static void on_timer(unsigned intid, struct frame *frame)
 	store(v->count, n);
 	if (arg.sabotage == COUNTER_BACK)
 		said.cnt = r.cnt;	/* that lie is told in `timer` lines only */
-	say("irq cpu=%u intid=%u timer=%s cval=%#lx cnt=%#lx run=%#lx ctl=%#lx n=%u", cpu_index(), intid,
-	    timer_names[arg.timer], said.cval, said.cnt, said.run, said.ctl, n);
+	say("irq cpu=%u intid=%u timer=%s cval=%#lx cnt=%#lx run=%#lx ctl=%#lx n=%u since=%#lx", cpu_index(), intid,
+	    timer_names[arg.timer], said.cval, said.cnt, said.run, said.ctl, n, v->since);
 	judge(r.cnt >= r.cval, "interrupt %u at %#lx, before CVAL %#lx", n, r.cnt, r.cval);
 	judge(r.ctl == (CTL_ENABLE | CTL_ISTATUS), "CTL is %#lx in the handler, not 5", r.ctl);
 	if (n > v->expected + STORM)
@@ -359,14 +360,17 @@ static void conclude(void *unused)
 		break;
 	case EXPIRED_MASKED:
 		judge(v->count == 0, "%u interrupts although IMASK was set", v->count);
+		v->since = counter();
 		set_ctl(CTL_ENABLE);
 		break;
 	case PENDING:
+		v->since = counter();
 		irq_unmask();
 		break;
 	case ACTIVE:
 		delay_us(arg.settle_us);
 		judge(load(v->count) == 1, "%u interrupts after the end of the active one, expected 1", v->count);
+		v->since = counter();
 		aim(counter(), (int64_t)counter_ticks(REARM_US));
 		set_ctl(CTL_ENABLE);
 		break;
@@ -374,6 +378,7 @@ static void conclude(void *unused)
 		while (counter() < v->cval + counter_ticks(arg.settle_us))
 			asm volatile("yield");
 		judge(load(v->count) == 0, "%u interrupts although the timer was disabled", v->count);
+		v->since = counter();
 		set_ctl(CTL_ENABLE);
 		break;
 	case PERIODIC:

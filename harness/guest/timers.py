@@ -124,7 +124,7 @@ def _reading(message: Message, *, before_go: bool) -> timers.Reading:
     if kind not in ("arranged", "irq", "timer"):
         raise GuestFailure(f"`{kind}` is no reading of a timer", where=message.side)
     numbers = {key: message.number(key) for key in ("cpu", "cval", "cnt", "ctl")}
-    optional = {key: message.number(key) for key in ("n", "intid", "run") if key in message.values}
+    optional = {key: message.number(key) for key in ("n", "intid", "run", "since") if key in message.values}
     return timers.Reading(kind=kind, **numbers, **optional, before_go=before_go)  # type: ignore[arg-type]  # narrowed above
 
 

@@ -7,7 +7,7 @@ guest's own counter, so that a slow computer is never mistaken for a lost interr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -52,6 +52,8 @@ class Reading:
     # At the same moment, a counter that stands still whenever the machine does. QEMU under KVM holds CNTVCT while it is
     # stopped (target/arm/kvm.c, kvm-no-adjvtime) and lets CNTPCT go on. None: `cnt` is that counter itself.
     run: int | None = None
+    # The timer's counter when the guest ended what had held the interrupt back; 0 before, or where it held nothing back.
+    since: int = 0
 
     @property
     def lead(self) -> int:
@@ -74,6 +76,11 @@ class Arrangement:
     def expected(self) -> int:
         """How many interrupts each vCPU has to take."""
         return self.ticks if self.instant == "periodic" else EXPECTED[self.instant]
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the guest itself keeps the interrupt from coming until the lifecycle is over."""
+        return self.instant in ("expired-masked", "pending", "active", "disabled")
 
     @property
     def register(self) -> str:
@@ -114,7 +121,7 @@ def lost(asked: Arrangement, readings: Iterable[Reading]) -> bool:
     newest = {reading.cpu: reading for reading in readings if reading.kind == "timer"}
     bound = BOUND_SECONDS * asked.freq
     return any(
-        reading.n < asked.expected and reading.cnt - _stood(readings, reading) > reading.cval + bound
+        reading.n < asked.expected and (reading.since or not asked.held_back) and _late(readings, reading) > bound
         for reading in newest.values()
     )
 
@@ -141,20 +148,22 @@ def instant_missed(asked: Arrangement, readings: Iterable[Reading]) -> float | N
 def latencies(asked: Arrangement, readings: Iterable[Reading]) -> list[int]:
     """Return for each interrupt how many ticks it came after the moment from which the guest could take it."""
     readings = list(readings)
-    by_cpu = [[reading for reading in readings if reading.cpu == cpu] for cpu in range(asked.vcpus)]
-    return [late for own in by_cpu for _, late in _late(asked, own)]
+    return [
+        _late(readings, reading)
+        for cpu in range(asked.vcpus)
+        for reading in readings
+        if reading.cpu == cpu and reading.kind == "irq"
+    ]
 
 
-def _late(asked: Arrangement, own: Sequence[Reading]) -> Iterator[tuple[Reading, int]]:
-    """Yield each interrupt of one vCPU with its ticks after CVAL, or after what held it back."""
-    released = 0
-    for reading in own:
-        if reading.kind == "timer":
-            # What the guest held back itself (masked, disabled) can only come once the lifecycle is over.
-            released = 0 if asked.instant in ("armed", "periodic") else reading.cnt - _stood(own, reading)
-        elif reading.kind == "irq":
-            # Nobody can take an interrupt while the machine is stopped.
-            yield reading, reading.cnt - _stood(own, reading) - max(reading.cval, released)
+def _late(readings: Sequence[Reading], reading: Reading) -> int:
+    """Return by how many ticks the counter has passed CVAL, and the end of what held the interrupt back.
+
+    Nobody can take an interrupt while the machine is stopped. What the guest held back itself (masked, disabled) can come once
+    it ends that, and it may do much before: tell how things stand, wait for another vCPU.
+    """
+    stood = _stood(readings, reading)
+    return reading.cnt - stood - max(reading.cval, reading.since - stood)
 
 
 def _stood(readings: Sequence[Reading], reading: Reading) -> int:
@@ -205,8 +214,10 @@ def _count(asked: Arrangement, own: Sequence[Reading], cpu: int) -> list[Finding
 def _each_interrupt(asked: Arrangement, own: Sequence[Reading], cpu: int) -> list[Finding]:
     findings: list[Finding] = []
     bound = int(BOUND_SECONDS * asked.freq)
-    for reading, late in _late(asked, own):
-        where = f"interrupt {reading.n} on vCPU {cpu}"
+    for reading in own:
+        if reading.kind != "irq":
+            continue
+        where, late = f"interrupt {reading.n} on vCPU {cpu}", _late(own, reading)
         if reading.intid != REGISTERS[asked.timer][1]:
             findings.append(Finding("wrong", cpu, f"{where} is INTID {reading.intid}"))
         if reading.cnt < reading.cval:

@@ -21,27 +21,27 @@ def arranged(cnt: int, cval: int, ctl: int, cpu: int = 0) -> Reading:
     return Reading("arranged", cpu, cval, cnt, ctl, before_go=True)
 
 
-def irq(cnt: int, cval: int, n: int, *, ctl: int = FIRED, cpu: int = 0, intid: int = 27, before_go: bool = False) -> Reading:
-    return Reading("irq", cpu, cval, cnt, ctl, n, intid, before_go)
+def irq(cnt: int, cval: int, n: int, *, ctl: int = FIRED, intid: int = 27, before_go: bool = False, since: int = 0) -> Reading:
+    return Reading("irq", 0, cval, cnt, ctl, n, intid, before_go, since=since)
 
 
-def timer(cnt: int, cval: int, ctl: int, n: int = 0, cpu: int = 0) -> Reading:
-    return Reading("timer", cpu, cval, cnt, ctl, n)
+def timer(cnt: int, cval: int, ctl: int, n: int = 0, since: int = 0) -> Reading:
+    return Reading("timer", 0, cval, cnt, ctl, n, since=since)
 
 
 # What a guest reads when all is well, by instant.
 GOOD: dict[str, list[Reading]] = {
     "armed": [arranged(100, 200, ARMED), timer(150, 200, ARMED), irq(205, 200, 1)],
     "armed-far": [arranged(100, 10**12, ARMED), timer(150, 10**12, ARMED)],
-    "expired-masked": [arranged(210, 200, MASKED), timer(5000, 200, MASKED), irq(5001, 200, 1)],
-    "pending": [arranged(210, 200, FIRED), timer(5000, 200, FIRED), irq(5002, 200, 1)],
+    "expired-masked": [arranged(210, 200, MASKED), timer(5000, 200, MASKED), irq(5001, 200, 1, since=5001)],
+    "pending": [arranged(210, 200, FIRED), timer(5000, 200, FIRED), irq(5902, 200, 1, since=5900)],
     "active": [
         irq(201, 200, 1, before_go=True),
         arranged(210, 200, FIRED),
         timer(5000, 200, FIRED, 1),
-        irq(5003, 5001, 2),
+        irq(5003, 5001, 2, since=5000),
     ],
-    "disabled": [arranged(100, 120, OFF), timer(5000, 120, OFF), irq(5010, 120, 1)],
+    "disabled": [arranged(100, 120, OFF), timer(5000, 120, OFF), irq(5010, 120, 1, since=5009)],
     "periodic": [
         irq(101, 100, 1, before_go=True),
         irq(201, 200, 2, before_go=True),
@@ -118,9 +118,15 @@ BAD: dict[str, tuple[str, list[Reading], str, str]] = {
     "late": ("armed", [ARRANGED, ASKED, irq(701, 200, 1)], "late", "interrupt 1 on vCPU 0 came 501.0 ms late"),
     "late after it was let go": (
         "pending",
-        [*GOOD["pending"][:2], irq(5501, 200, 1)],
+        [*GOOD["pending"][:2], irq(6401, 200, 1, since=5900)],
         "late",
         "interrupt 1 on vCPU 0 came 501.0 ms late",
+    ),
+    "let go by nobody": (
+        "pending",
+        [*GOOD["pending"][:2], irq(5002, 200, 1)],
+        "late",
+        "interrupt 1 on vCPU 0 came 4802.0 ms late",
     ),
     "no ISTATUS in the handler": (
         "armed",
@@ -130,7 +136,7 @@ BAD: dict[str, tuple[str, list[Reading], str, str]] = {
     ),
     "no ISTATUS when asked": (
         "expired-masked",
-        [GOOD["expired-masked"][0], timer(5000, 200, 3), irq(5001, 200, 1)],
+        [GOOD["expired-masked"][0], timer(5000, 200, 3), irq(5001, 200, 1, since=5001)],
         "istatus",
         "CNTV_CTL_EL0.ISTATUS is missing 4800.0 ms after CVAL on vCPU 0",
     ),
@@ -203,6 +209,11 @@ def test_lost_is_proven_by_the_guests_counter(cnt: int, is_lost: bool) -> None:
     assert not lost(asked(), [ARRANGED, timer(cnt, 200, ARMED, n=1)])
 
 
+@pytest.mark.parametrize(("cnt", "since", "is_lost"), [(9000, 0, False), (9000, 8500, False), (9001, 8500, True)])
+def test_what_the_guest_holds_back_is_lost_once_it_has_let_it_go(cnt: int, since: int, is_lost: bool) -> None:
+    assert lost(asked("pending"), [GOOD["pending"][0], timer(cnt, 200, FIRED, since=since)]) is is_lost
+
+
 # CNTP at EL1 under KVM: the machine was stopped from 150 to 5000 on the physical counter, which went on.
 STOPPED = [beside(arranged(100, 200, ARMED), 100), beside(irq(5003, 200, 1, before_go=True), 153)]
 
@@ -232,6 +243,8 @@ def test_a_counter_that_jumped_beyond_the_deadline_says_how_far() -> None:
 
 def test_istatus_is_missing_only_after_the_machine_ran() -> None:
     expired = [beside(arranged(210, 200, MASKED), 210)]
-    assert kinds("expired-masked", [*expired, beside(timer(5000, 200, 3), 215), beside(irq(5001, 200, 1), 216)]) == []
-    late = [*expired, beside(timer(5000, 200, 3), 4000), beside(irq(5001, 200, 1), 4001)]
+    assert (
+        kinds("expired-masked", [*expired, beside(timer(5000, 200, 3), 215), beside(irq(5001, 200, 1, since=5001), 216)]) == []
+    )
+    late = [*expired, beside(timer(5000, 200, 3), 4000), beside(irq(5001, 200, 1, since=5001), 4001)]
     assert kinds("expired-masked", late) == ["istatus"]
