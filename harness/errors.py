@@ -14,7 +14,8 @@ The tree is short on purpose: a new class is worth it only when a caller acts di
     └── Failure               the system under test did wrong
         ├── GuestFailure      the guest's own checks, a guest panic, a garbled line
         ├── QemuFailure       QEMU refused, crashed, or lost the guest
-        ├── TimerFailure      an interrupt lost, early, late or twice
+        ├── TimerFailure      an interrupt lost, early or twice
+        │   └── InterruptLate nothing but that
         ├── StateDiffers      a register that must survive did not
         ├── KernelFailure     a kernel under test complained in its log
         ├── HostFailure       the host was lost, or could not do what every host can
@@ -139,6 +140,14 @@ class QemuFailure(Failure):
 
 class TimerFailure(Failure):
     """A timer interrupt was lost, early, late, or came twice."""
+
+
+class InterruptLate(TimerFailure):
+    """Each interrupt came once, and too late by up to `seconds` of the guest's counter; nothing else is wrong."""
+
+    def __init__(self, what: str, *, seconds: float) -> None:
+        super().__init__(what)
+        self.seconds = seconds
 
 
 class StateDiffers(Failure):

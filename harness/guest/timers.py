@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestFailure, GuestSilent, InstantMissed, NoEvidence, TimerFailure
+from harness.errors import DeadlineExpired, GuestFailure, GuestSilent, InstantMissed, InterruptLate, NoEvidence, TimerFailure
 from harness.guest import witness
 from harness.guest.payload import ANSWER_SECONDS, Guest
 from harness.guest.protocol import Message
@@ -100,7 +100,8 @@ def judge(guest: Guest, *, interrupted: bool) -> int:
 
     `interrupted` is False where nothing was done to the guest, so that no interrupt can have come too soon for it.
 
-    Raises InstantMissed, TimerFailure with the worst that was found, GuestFailure for the guest's own checks, NoEvidence.
+    Raises InstantMissed, TimerFailure with the worst that was found (InterruptLate where that is all), GuestFailure for the
+    guest's own checks, NoEvidence.
     """
     asked, read = arrangement(guest), readings(guest)
     elapsed = timers.instant_missed(asked, read)
@@ -111,6 +112,8 @@ def judge(guest: Guest, *, interrupted: bool) -> int:
     findings = timers.find(asked, read)
     if findings:
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        if findings[-1].kind == findings[0].kind == "late":
+            raise InterruptLate(findings[0].text + more, seconds=max(timers.latencies(asked, read)) / asked.freq)
         raise TimerFailure(findings[0].text + more)
     guest.checks()
     interrupts = len([reading for reading in read if reading.kind == "irq"])

@@ -14,6 +14,7 @@ from fnmatch import fnmatch
 import pytest
 
 from harness.deadline import Deadline
+from harness.host import pressure
 from harness.report import journal, results
 from harness.report.history import History
 from harness.report.model import lost
@@ -466,6 +467,31 @@ def test_a_guest_whose_time_runs_faster_than_the_computers_is_no_missed_instant(
     case = project.only_case()
     assert (case["verdict"], case["suspect"], case["arrangements"]) == ("fail", "QEMU", 1)
     assert "the guest's counter went on by 1000000.0 ms in " in case["message"]
+
+
+IS_LATE = """put_through(guest)
+    import harness.host.pressure
+    trial = boot.__self__
+    from harness.errors import InterruptLate
+    harness.host.pressure.stalled = lambda: trial._stalled + STALLED
+    if trial.arrangements < TIMES:
+        raise InterruptLate("it came 600.0 ms late", seconds=0.6)
+    guest.finish()
+    counts(registers=guest.checks())"""
+
+
+@pytest.mark.parametrize(
+    ("times", "stalled", "verdict", "arrangements"), [(2, 0.6, "pass", 2), (9, 0.6, "fail", 3), (2, 0.59, "fail", 1)]
+)
+def test_late_on_a_computer_that_lacked_a_cpu_proves_nothing_unless_it_always_is(
+    project: Project, monkeypatch: pytest.MonkeyPatch, times: int, stalled: float, verdict: str, arrangements: int
+) -> None:
+    monkeypatch.setattr(pressure, "stalled", pressure.stalled)  # to be what it was afterwards
+    project.scenario("plain", body=IS_LATE.replace("TIMES", str(times)).replace("STALLED", str(stalled)))
+    project.run()
+    case = project.only_case()
+    assert (case["verdict"], case["arrangements"]) == (verdict, arrangements)
+    assert ("it came 600.0 ms late; suspect QEMU" in case["message"]) is (verdict == "fail")
 
 
 def test_what_differed_is_not_forgotten_when_an_instant_is_arranged_anew(project: Project) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from harness.errors import Failure, GuestFailure, InstantMissed, TimerFailure
+from harness.errors import Failure, GuestFailure, InstantMissed, InterruptLate, TimerFailure
 from harness.state.timers import ENABLE, ISTATUS
 from tests.sabotage.parts import NewTrial, caught, hear_and_judge, play, start
 
@@ -27,8 +27,8 @@ class Sabotage:
     params: dict[str, str] = field(default_factory=dict)
 
 
-def _timer(name: str, words: str) -> Sabotage:
-    return Sabotage("timer-oracle", "timers", name, TimerFailure, words)
+def _timer(name: str, words: str, error: type[Failure] = TimerFailure) -> Sabotage:
+    return Sabotage("timer-oracle", "timers", name, error, words)
 
 
 def _gic(name: str, words: str, error: type[Failure] = GuestFailure, kinds: str = "all") -> Sabotage:
@@ -54,7 +54,7 @@ SABOTAGES = (
     ),
     _timer("fires-twice", r"PPI 27 came 2 times on vCPU 0, expected 1"),
     _timer("fires-early", r"interrupt 1 on vCPU 0 came [\d.]+ ms before CVAL"),
-    _timer("late", r"interrupt 1 on vCPU 0 came 1\d{3}\.\d ms late"),
+    _timer("late", r"interrupt 1 on vCPU 0 came 1\d{3}\.\d ms late", InterruptLate),
     _timer(
         "loses-istatus",
         r"interrupt 1 on vCPU 0: CNTV_CTL_EL0.ISTATUS is missing: CNTV_CTL_EL0 reads 0x1 in the handler, not 0x5",
