@@ -14,8 +14,8 @@ The tree is short on purpose: a new class is worth it only when a caller acts di
     └── Failure               the system under test did wrong
         ├── GuestFailure      the guest's own checks, a guest panic, a garbled line
         ├── QemuFailure       QEMU refused, crashed, or lost the guest
-        ├── TimerFailure      an interrupt lost, early or twice
-        │   └── InterruptLate nothing but that
+        ├── TimerFailure      an interrupt lost, early, late or twice
+        │   └── InterruptLate late, and nothing else is wrong
         ├── StateDiffers      a register that must survive did not
         ├── KernelFailure     a kernel under test complained in its log
         ├── HostFailure       the host was lost, or could not do what every host can
