@@ -11,6 +11,7 @@ import pytest
 from harness import lifecycle as package
 from harness.assets import guests
 from harness.assets import qemu as assets_qemu
+from harness.deadline import Deadline
 from harness.events import Timeline
 from harness.guest.payload import Guest
 from harness.lifecycle import LIFECYCLES, Lifecycle
@@ -80,6 +81,8 @@ def test_the_guest_goes_on(each: Lifecycle, shared: Workshop) -> None:
         guest.finish()
         assert guest.checks() > 0
         assert guest.of_kind("timer")
+        # A machine that was told to quit does so in its own time; one that is killed in the midst of it leaves its sockets.
+        assert all(machine.settle(Deadline.after(20)) for machine in machines), "each ends by itself"
     finally:
         for machine in machines:
             machine.close()
