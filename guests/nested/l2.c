@@ -112,6 +112,14 @@ void l2_irq(struct l2 *l2)
 	isb();
 }
 
+/* A moment's wait for the interrupt of a timer that is due. */
+static void await_interrupt(struct l2 *l2)
+{
+	if (counter(l2) > l2->cval + l2->lost)
+		l2_call(CALL_LOST, l2->cval, l2->newest, read_sysreg(cntv_ctl_el0), 0);
+	asm volatile("yield");
+}
+
 static void set_up(struct l2 *l2)
 {
 	for (unsigned i = 0; i < L2_REGISTERS; i++)
@@ -140,13 +148,13 @@ static void arrange(struct l2 *l2)
 	case PENDING_LR:
 		arm(l2, 0);
 		while (read_sysreg(ICC_HPPIR1_EL1) != TIMER_INTID)
-			asm volatile("yield");
+			await_interrupt(l2);
 		break;
 	case ACTIVE_LR:
 		arm(l2, 0);
 		irq_unmask();
 		while (!load(l2->count))
-			asm volatile("yield");
+			await_interrupt(l2);
 		return;	/* the handler was interrupted */
 	case L2_RUNNING:
 		irq_unmask();

@@ -17,6 +17,7 @@ enum hypercall {
 	CALL_IRQ,	/* x1 INTID, x2 CVAL, x3 counter, x4 CTL: an interrupt was taken */
 	CALL_CHECK,	/* x1 holds, x2 name (text), x3 had, x4 has */
 	CALL_PANIC,	/* x1 vector, x2 ESR, x3 ELR, x4 FAR */
+	CALL_LOST,	/* x1 CVAL, x2 counter, x3 CTL: the interrupt that the instant needs does not come */
 };
 
 #define IPA_OFFSET	(8UL << 30)	/* modulo 64 GiB */
@@ -31,7 +32,7 @@ struct l2 {
 	uint64_t table[512];			/* stage 1 */
 	bool go;				/* the lifecycle is over; written by the hypervisor */
 	unsigned cpu;
-	uint64_t instant, ticks, ahead, period;	/* arguments; times in counter ticks */
+	uint64_t instant, ticks, ahead, period, lost;	/* arguments; times in counter ticks */
 	uint64_t cval;				/* as last written */
 	uint64_t newest;			/* the highest counter value read */
 	uint64_t beats;

@@ -9,16 +9,16 @@
 
 enum own_timer { NO_TIMER, OWN_CNTHP, OWN_CNTHV };
 enum lr { LR_HW, LR_SW };
-enum sabotage { HONEST, LOSE_LR, LOSE_L1, L2_STUCK, TWICE };
+enum sabotage { HONEST, LOSE_FIRST, LOSE_LR, LOSE_L1, L2_STUCK, TWICE };
 
 static const char *const instant_names[] = { "armed", "pending-lr", "active-lr", "l2-running", "l2-wfi", NULL };
 static const char *const own_timer_names[] = { "none", "cnthp", "cnthv", NULL };
 static const char *const lr_names[] = { "hw", "sw", NULL };
-static const char *const sabotage_names[] = { "none", "lose-lr", "lose-l1", "l2-stuck", "twice", NULL };
+static const char *const sabotage_names[] = { "none", "lose-first", "lose-lr", "lose-l1", "l2-stuck", "twice", NULL };
 
 static struct {
-	uint64_t instant, timer, lr, ahead_us, period_us, ticks, settle_us, sabotage;
-} arg = { .ahead_us = 50000, .period_us = 2000, .ticks = 3, .settle_us = 5000 };
+	uint64_t instant, timer, lr, ahead_us, period_us, lost_us, ticks, settle_us, sabotage;
+} arg = { .ahead_us = 50000, .lost_us = 20000000, .period_us = 2000, .ticks = 3, .settle_us = 5000 };
 
 #define MAINTENANCE	25	/* the PPI that BSA gives it */
 #define ICH_HCR_EN	1u
@@ -235,6 +235,10 @@ static void take_call(struct vcpu *v)
 		break;
 	case CALL_PANIC:
 		panic_at(x[3], x[2], x[4], "exception in L2, vector %lu", x[1]);
+	case CALL_LOST:
+		check(false, "L2: interrupt %u has not come in %lu ms: CNTV_CVAL_EL0 %#lx, the counter %#lx, CNTV_CTL_EL0 %#lx",
+		      L2_INTID, arg.lost_us / 1000, x[1], x[2], x[3]);
+		finish();	/* the instant cannot be had */
 	default:
 		panic("L2 made hypercall %lu", x[0]);
 	}
@@ -334,6 +338,8 @@ static void set_up(struct vcpu *v)
 	l2->ticks = arg.ticks;
 	l2->ahead = counter_ticks(arg.ahead_us);
 	l2->period = counter_ticks(arg.period_us);
+	l2->lost = counter_ticks(arg.lost_us);
+	self()->drop = arg.sabotage == LOSE_FIRST;
 	world_build(cpu_index(), l2, &v->guest);
 	timer_write(l2_timer(), TIMER_CTL, 0);
 	if (arg.lr == LR_HW)
@@ -364,11 +370,7 @@ static void run_once(struct vcpu *v)
 	}
 }
 
-/*
- * On each vCPU, one after the other, before an L2 runs on any: where a TLBI of a guest hypervisor makes KVM unmap whole stage 2
- * tables, it goes on in small steps between which it hands a lock to any vCPU that wants it too. On an emulated host with more
- * to do than it has cores for, that takes many seconds, and a timer armed meanwhile would not be ahead any more.
- */
+/* On each vCPU, one after the other, before an L2 runs on any: no timer is armed while another vCPU still maps and invalidates. */
 static void prepare(void *unused)
 {
 	uint64_t daif = irq_save();
@@ -428,6 +430,7 @@ void guest_main(void)
 		ARG_WORD("lr", arg.lr, lr_names),
 		ARG_NUMBER("ahead_us", arg.ahead_us, 1, 60000000),
 		ARG_NUMBER("period_us", arg.period_us, 100, 60000000),
+		ARG_NUMBER("lost_us", arg.lost_us, 1, 60000000),
 		ARG_NUMBER("ticks", arg.ticks, 1, 1000),
 		ARG_NUMBER("settle_us", arg.settle_us, 0, 1000000),
 		ARG_WORD("sabotage", arg.sabotage, sabotage_names),

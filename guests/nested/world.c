@@ -74,6 +74,17 @@ static void map(struct stage2 *s, const void *from, const void *to, uint64_t att
 	}
 }
 
+/*
+ * Page by page: for `vmalls12e1` KVM goes through all addresses that the stage 2 of this VMID could have, in small steps between
+ * which it hands a lock to any vCPU that wants it too. On an emulated host, once there is such a stage 2, as after a reset, that
+ * takes 7 s.
+ */
+static void invalidate(const void *from, const void *to)
+{
+	for (uintptr_t pa = (uintptr_t)from & ~(PAGE - 1); pa < (uintptr_t)to; pa += PAGE)
+		asm volatile("tlbi ipas2e1, %0" :: "r"(ipa_of((const void *)pa) >> 12) : "memory");
+}
+
 /* Stage 1 of L2: an address that it uses becomes the IPA that stage 2 turns back. */
 static void build_stage1(struct l2 *l2)
 {
@@ -114,8 +125,10 @@ void world_build(unsigned cpu, struct l2 *l2, struct frame *entry)
 	set_el1(l2);
 	dsb();
 	isb();
-	/* Of this VMID only: for `alle1` KVM goes through every stage 2 that it keeps for any vCPU. */
-	asm volatile("tlbi vmalls12e1" ::: "memory");
+	invalidate(_start, bss_start);
+	invalidate(l2, l2 + 1);
+	dsb();
+	asm volatile("tlbi vmalle1" ::: "memory");
 	dsb();
 	isb();
 	*entry = (struct frame){ .elr = (uintptr_t)l2_start, .spsr = SPSR_EL1H_DAIF };

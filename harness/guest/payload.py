@@ -57,8 +57,16 @@ class Guest:
         return message
 
     def reach_now(self) -> None:
-        """Wait until everything that the guest was asked to arrange is in place."""
-        self.hear_until("now", Deadline.after(BOOT_SECONDS))
+        """Wait until everything that the guest was asked to arrange is in place.
+
+        Errors as `hear`; GuestFailure with what the guest found where it ends because that does not come about.
+        """
+        try:
+            self.hear_until("now", Deadline.after(BOOT_SECONDS))
+        except GuestFailure:
+            if self.of_kind("end") and self.of_kind("fail"):
+                self.checks()
+            raise
 
     def follow(self, machines: Sequence[AnyMachine]) -> None:
         """Go on with the guest in the last of the machines that a lifecycle led it through, in order.

@@ -28,9 +28,10 @@ _ANSWERS = ("timer", "beat")
 def hear_out(guest: Guest) -> None:
     """Hear the guest until it ends; tell it to end when it answers, but gets no further with what it waits for.
 
-    A guest that answers is not starved, so no progress between two answers is the guest's state and not the computer's load;
-    where its timers say that CVAL is still ahead, it is waited for. Raises GuestFailure, QemuFailure, and GuestSilent when the
-    guest does not even answer.
+    A vCPU that answers is not starved, so no progress between two answers of each is the guest's state and not the computer's
+    load; where its timers say that CVAL is still ahead, it is waited for.
+
+    Raises GuestFailure, QemuFailure, and GuestSilent when a vCPU does not even answer.
     """
     limit = Deadline.after(_LIMIT_SECONDS)
     progress: list[object] = []
@@ -143,14 +144,20 @@ def _since_now(guest: Guest) -> list[Message]:
 
 
 def _ask(guest: Guest) -> None:
-    """Have the guest say how things stand and hear its first answer."""
+    """Have the guest say how things stand, and hear each vCPU that has arranged something answer, or what is no answer."""
     heard = len(guest.messages)
+    waited_for = {message.number("cpu") for message in guest.of_kind("arranged")}
     guest.ask()
+    deadline = Deadline.after(ANSWER_SECONDS)
     try:
-        guest.hear(Deadline.after(ANSWER_SECONDS), "an answer of the guest")
+        while (message := guest.hear(deadline, "an answer of the guest")).kind in _ANSWERS:
+            waited_for.discard(message.number("cpu"))
+            if not waited_for:
+                return
     except DeadlineExpired as error:
         last = guest.messages[heard - 1].kind if heard else "nothing"
-        raise GuestSilent(f"the guest does not answer any more; its last line was `{last}`", where=error.where) from error
+        silent = f"vCPU {min(waited_for)}" if len(guest.messages) > heard else "the guest"
+        raise GuestSilent(f"{silent} does not answer any more; its last line was `{last}`", where=error.where) from error
 
 
 def _progress(guest: Guest) -> object:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pytest
 
 from harness.deadline import Deadline
 from harness.errors import GuestFailure, GuestSilent, NoEvidence
-from harness.guest import timers
+from harness.guest import timers, witness
 from harness.guest.payload import Guest
 
 HELLO = "@1 hello guest=timers el=1 e2h=0 vcpus=1 freq=1000 its=0 pauth=0 sve=0 sme=0"
@@ -28,6 +28,8 @@ class Wire:
         self.said: list[bytes] = []
         # What the guest says after it was asked.
         self.answer: tuple[str, ...] = ()
+        # The same, of a guest that says something new each time; the last one stays.
+        self.answers: deque[tuple[str, ...]] = deque()
 
     def line(self, _: Deadline, what: str) -> str:
         if not self.lines:
@@ -37,7 +39,11 @@ class Wire:
     def say(self, data: bytes) -> None:
         self.said.append(data)
         if data == b"?":
+            if self.answers:
+                self.answer = self.answers.popleft()
             self.lines.extend(self.answer)
+        if data == b"e":
+            self.lines.extend((RESULT, END))
 
 
 class Standing:
@@ -85,3 +91,37 @@ def test_one_that_ends_without_ever_having_said_how_its_timer_stands_is_at_fault
 def test_one_that_does_not_answer_is_silent() -> None:
     with pytest.raises(GuestSilent, match="does not answer any more"):
         heard_out(TIMER, answer=())
+
+
+def beat(cpu: int, beats: int) -> str:
+    return f"@1 beat cpu={cpu} n={beats}"
+
+
+def witnessed(*answers: Sequence[str]) -> list[bytes]:
+    """Hear a guest of two vCPUs out that gives these answers, the last one again and again; return what was said to it."""
+    wire = Wire(
+        HELLO.replace("timers", "nested").replace("vcpus=1", "vcpus=2"), ARRANGED, ARRANGED.replace("cpu=0", "cpu=1"), "@1 now"
+    )
+    guest = Guest("nested", {}, cast(Any, Standing(wire)))
+    guest.reach_now()
+    guest.go()
+    wire.answers.extend(tuple(answer) for answer in answers)
+    witness.hear_out(guest)
+    return wire.said
+
+
+def test_a_guest_that_gets_no_further_is_told_to_end() -> None:
+    assert witnessed([beat(0, 7), beat(1, 7)]) == [b"g", b"?", b"?", b"?", b"e"]
+
+
+def test_a_guest_of_which_one_vcpu_gets_further_is_heard() -> None:
+    assert witnessed([beat(0, 7), beat(1, 7)], [beat(0, 7), beat(1, 8)], [beat(0, 7), beat(1, 9)], [RESULT, END]) == [
+        b"g",
+        *4 * [b"?"],
+    ]
+
+
+def test_a_vcpu_that_does_not_answer_is_silent_whatever_the_others_say() -> None:
+    """Its thread may have had no CPU for a while: nothing can be said of it before it has run."""
+    with pytest.raises(GuestSilent, match="vCPU 1 does not answer any more"):
+        witnessed([beat(0, 7), beat(0, 7)])

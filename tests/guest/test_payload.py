@@ -110,6 +110,13 @@ def test_end_before_now(make: Make) -> None:
         guest.reach_now()
 
 
+def test_a_guest_that_ends_before_now_has_found_why(make: Make) -> None:
+    guest, _ = make(HELLO + "@1 fail text=vCPU 0: no interrupt\n@1 result checks=3 failed=1\n@1 end\n")
+    with pytest.raises(GuestFailure, match="^the guest found: vCPU 0: no interrupt$") as caught:
+        guest.reach_now()
+    assert caught.value.suspect is Suspect.QEMU, "or whoever else runs it"
+
+
 def test_garbage(make: Make) -> None:
     guest, _ = make(HELLO + "@1 arr\x00nged\n")
     with pytest.raises(GuestFailure, match=r"not the protocol: '@1 arr\\x00nged'"):

@@ -402,10 +402,11 @@ REAL = {
     ),
     "kvm-reset-forwarded-interrupt": (
         (
-            "nested: pending-lr none hw at EL2 with E2H=1 on host with 1 vCPU through reset in the lab neoverse-n2: source console: "
-            "waited 90.0 s for the guest's `now`; last bytes b''; suspect QEMU"
+            "nested: pending-lr none hw at EL2 with E2H=1 on host with 1 vCPU through reset in the lab neoverse-n2: the guest found: "
+            "vCPU 0: L2: interrupt 27 has not come in 20000 ms: CNTV_CVAL_EL0 0x10428af4a, the counter 0x14eaa2bd6, CNTV_CTL_EL0 "
+            "0x5; suspect kernel (L0)"
         ),
-        ("`now`", "`hello`"),
+        ("CNTV_CTL_EL0 0x5", "CNTV_CTL_EL0 0x1"),
     ),
     "kvm-mmfr2-nv-gone": (
         (

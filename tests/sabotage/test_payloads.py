@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from harness.errors import Failure, GuestFailure, InstantMissed, InterruptLate, TimerFailure
+from harness.faults.late import hold_back
+from harness.lifecycle.passage import Passage
+from harness.qemu.machine import Machine
 from harness.state.timers import ENABLE, ISTATUS
 from tests.sabotage.parts import NewTrial, caught, hear_and_judge, play, start
 
@@ -76,6 +79,13 @@ SABOTAGES = (
     Sabotage("idregs-oracle", "idregs", "flip", GuestFailure, r"vCPU 0: id_pfr0_el1 had 0x[0-9a-f]+ has 0x"),
     _tags("lose-tag", r"vCPU 0: granule 5 at 0x[0-9a-f]+: tag had 0x6 has 0x0"),
     _tags("lose-data", r"vCPU 0: granule 5 at 0x[0-9a-f]+: had 0x[0-9a-f]+ has 0x0"),
+    _nested(
+        "lose-first",
+        r"vCPU 0: L2: interrupt 27 has not come in 100 ms: CNTV_CVAL_EL0 0x[0-9a-f]+, the counter 0x[0-9a-f]+, CNTV_CTL_EL0 0x5",
+        GuestFailure,
+        instant="pending-lr",
+        lost_us="100000",
+    ),
     _nested("lose-lr", r"level 2 vCPU 0 took 0 of 3; CNTV: .*ISTATUS is set; .*L2: 0 interrupts, expected 3"),
     _nested("lose-l1", r"level 1 vCPU 0 took 0 of 3; CNTHP: .*ISTATUS is missing; .*L1: 0 interrupts of cnthp", timer="cnthp"),
     _nested("l2-stuck", r"level 2 vCPU 0 took 1 of 3; CNTV: .*L2: 1 interrupts, expected 3"),
@@ -116,3 +126,17 @@ def test_a_timer_that_is_due_when_its_guest_is_stopped_has_missed_its_instant(ne
     guest.stopped = [replace(seen, registers={**seen.registers, "cpu0/CNTV_CTL_EL0": ENABLE | ISTATUS})]
     with pytest.raises(InstantMissed, match="pending when the guest was stopped"):
         hear_and_judge(trial, guest)
+
+
+def test_a_vcpu_whose_thread_gets_no_time_is_waited_for(new_trial: NewTrial) -> None:
+    """The heart is on vCPU 1: it stands still while vCPU 0 answers, as on a computer with more to do than it has cores for."""
+
+    def way(passage: Passage, machine: Machine) -> Machine:
+        machine.stop()
+        before = passage.look(machine)
+        passage.compare(before, passage.look(machine))
+        hold_back(machine, 1, 4.0)
+        machine.cont()
+        return machine
+
+    play(new_trial(way, vcpus=2), "memory")
