@@ -193,9 +193,16 @@ def test_a_loss_is_told_at_once(
     next_case_passes(lab)
 
 
-def test_a_lab_that_stands_still_is_not_waited_for_long(new_lab_trial: NewTrial, next_case_passes: NextCase) -> None:
-    trial = new_lab_trial(_running_with(freeze), runs_on_ms=_SHORT_MS)
-    with caught(trial, HostFailure, "lab: does not answer|lab: it does not answer") as raised:
+def test_a_lab_that_stands_still_is_not_waited_for_long(
+    new_lab_trial: NewTrial, next_case_passes: NextCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stand_still(lab: Lab) -> None:
+        freeze(lab)
+        for waits in ("guest.timers.ANSWER", "plugin.trial._ANSWER", "host.ssh.OPEN"):
+            patched.setattr(f"harness.{waits}_SECONDS", 5.0)
+
+    trial = new_lab_trial(_running_with(stand_still), runs_on_ms=_SHORT_MS)
+    with monkeypatch.context() as patched, caught(trial, HostFailure, "lab: does not answer|lab: it does not answer") as raised:
         play(trial)
     assert raised.value.suspect is Suspect.HOST
     lab = lab_of(trial.machines[0])
