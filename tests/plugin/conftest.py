@@ -36,7 +36,7 @@ class Project:
         self.pytester = pytester
         self.path = pytester.path
         self.qemu = qemu
-        (self.path / "pytest.ini").write_text("[pytest]\n")
+        (self.path / "pytest.ini").write_text("[pytest]\naddopts = -p no:hypothesispytest\n")
         (self.path / "known.toml").write_text("")
 
     def scenario(self, *words: str, lifecycles: tuple[str, ...] = ("file",), body: str = BODY, name: str = "it") -> Path:
@@ -58,7 +58,7 @@ class Project:
     def arguments(self, *more: str) -> list[str]:
         known = f"--known-issues={self.path / 'known.toml'}"
         # pytest's own cache and coverage of terminals are not what is tried here.
-        return ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", f"--qemu={self.qemu}", known, "scenarios", *more]
+        return ["-p", "no:cacheprovider", f"--qemu={self.qemu}", known, "scenarios", *more]
 
     def run(self, *more: str) -> pytest.RunResult:
         """Run pytest in this process."""
