@@ -133,14 +133,16 @@ class Attempt:
     def settle(self) -> None:
         """Wait until both sides have come to an end, and let a guest that has arrived go on.
 
-        A destination whose source has failed hears that nothing more will come. One that does not end then is killed, and
-        `judge` tells of it. Raises DeadlineExpired.
+        A destination whose source has failed gets what was on its way, and hears that nothing more will come. One that does not
+        end then is killed, and `judge` tells of it. Raises DeadlineExpired.
         """
         self._hurry()
         ours = self._end_of(self.source, self.deadline)
         if ours == "completed" and not self.postcopy:
             migration.finalized(self.source, self.deadline)
         if ours != "completed" or self.line.holding:
+            if not self.line.holding:
+                self.line.run_out(Deadline.after(_END_SECONDS))
             self.line.cut()
         try:
             theirs = self._end_of(self.destination, self.deadline if ours == "completed" else Deadline.after(_END_SECONDS))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from harness.deadline import Deadline
 from harness.host.relay import pump
 
 # So many bytes are remembered of what has passed, to find a head that came in two pieces.
@@ -126,6 +127,11 @@ class Line:
                 connection.cut()
             self.release()
 
+    def run_out(self, deadline: Deadline) -> None:
+        """Wait until all that a sender which has ended had sent has passed, or until the deadline: nobody may be reading it."""
+        with self._changed:
+            self._changed.wait_for(lambda: all(each.has_passed or each.is_cut for each in self._open), deadline.remaining)
+
     def close(self) -> None:
         """Cut it and listen no more. May be called twice."""
         with suppress(OSError):  # closed before
@@ -167,6 +173,9 @@ class Line:
         back = threading.Thread(target=self._back, args=(connection,), name="harness-line", daemon=True)
         back.start()
         pump(connection.near, connection.far, lambda data: self._pieces(connection, data))
+        with self._changed:
+            connection.has_passed = True
+            self._changed.notify_all()
         back.join()
         with self._changed:
             self._open.remove(connection)
@@ -217,6 +226,8 @@ class _Connection:
     def __init__(self, near: socket.socket, far: socket.socket) -> None:
         self.near, self.far = near, far
         self.is_cut = False
+        # All that the sender had sent until it ended.
+        self.has_passed = False
         self._tail = b""
         self._read = 0
         self._found: dict[Mark, int] = {}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 
 import pytest
 
-from harness.faults.attempt import Attempt
+from harness.faults.attempt import CHANNELS, Attempt
+from harness.faults.kinds import cancel
+from harness.host.line import Line
 from harness.lifecycle.passage import Passage
 from harness.qemu import migration
 from harness.qemu.hub import Hub
@@ -45,3 +48,27 @@ def test_waits_for_a_channel_that_is_late(phase: str, new_trial: NewTrial) -> No
         attempt.line.cut()
         attempt.settle()
     attempt.judge()
+
+
+class SlowLine(Line):
+    """A line that has been let go, and takes its time."""
+
+    def _passing(self, data: bytes) -> bytes:
+        if self.reached and not self.holding:
+            time.sleep(LATE_SECONDS)
+        return super()._passing(data)
+
+
+def test_what_is_on_its_way_when_a_source_has_cancelled_arrives(new_trial: NewTrial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut short, the channel that was held ends where its destination does not notice (qemu-multifd-destination-hangs)."""
+    monkeypatch.setattr("harness.faults.attempt.Line", SlowLine)
+    trial = new_trial("multifd")
+    source = start(trial, "memory").machine
+    assert isinstance(source, Machine)
+    destination = Passage(trial.start).twin()
+    with Attempt.begun(source, destination, ("multifd", "return-path"), trial.source.workshop.hub) as attempt:
+        attempt.reach(CHANNELS)
+        cancel(attempt)
+        attempt.settle()
+    attempt.judge()
+    assert destination.process.poll() == 1, "it has failed by itself"
