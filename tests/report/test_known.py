@@ -355,6 +355,13 @@ REAL = {
         ),
         ("CVAL reads", "CTL reads"),
     ),
+    "qemu-migrate-right-after-completed": (
+        (
+            "reported: two-live-guests at EL1 on max with 1 vCPU through live-unix: source: QEMU was killed by SIGABRT: Unexpected "
+            "error in yank_register_instance() at util/yank.c:87:; duplicate yank instance; suspect QEMU"
+        ),
+        ("duplicate yank instance", "no such yank instance"),
+    ),
     "qemu-late-vcpu-off": (
         (
             "registers: late looked-at at EL1 on host with 2 vCPUs through reset in the lab neoverse-n2: source: vCPU 1 never came up: "
