@@ -83,10 +83,16 @@ class Guest:
         self.machine.console.continues(rest)
 
     def restart(self) -> None:
-        """Forget what the guest said in the life that a reset has ended, and wait until it has arranged everything anew."""
+        """Forget what the guest said in the life that a reset has ended, and wait until it has arranged everything anew.
+
+        Errors as `reach_now`; GuestFailure where it now lacks what it had before.
+        """
         self.messages.clear()
         self.stopped.clear()
-        self.reach_now()
+        try:
+            self.reach_now()
+        except Unsupported as error:
+            raise GuestFailure(f"after the reset the guest says: {error.what}", suspect=Suspect.QEMU) from error
 
     def go(self) -> None:
         """Tell the guest that the lifecycle is over."""
@@ -102,12 +108,12 @@ class Guest:
         self.machine.console.say(b"e")
 
     def finish(self) -> None:
-        """Hear the guest out until its machine has powered off. Errors as `hear`."""
+        """Hear the guest out until its machine has powered off. Errors as `hear`, and of the machine's end as `end_well`."""
         deadline = Deadline.after(ANSWER_SECONDS)
         if not self.of_kind("end"):
             self.hear_until("end", deadline)
         try:
-            self.machine.wait_exit(deadline)
+            self.machine.end_well(deadline)
         except DeadlineExpired as error:
             raise GuestFailure("the guest ended but its machine did not power off", where=self.machine.side) from error
 

@@ -134,6 +134,7 @@ class KvmMachine:
         self._hub = workshop.hub
         self._start = start
         self._open = ExitStack()
+        self.dismissed = False
         self._orders = 0
         self._answers: dict[int, Mapping[str, Any]] = {}
         self._unread = b""
@@ -264,8 +265,8 @@ class KvmMachine:
         with suppress(HarnessError):  # it is stuck, or its host is lost, of which others tell
             if self.process.poll() is None:
                 self._account = Account.of(self.execute("account"))
-            else:  # its last word tells, which may be heard a moment after its end
-                self._hub.until(lambda: self._silent or None, Deadline.after(ANSWER_SECONDS), f"the last word of {self.side}")
+            else:
+                self._hear_out()
         return self._account
 
     def _seen(self, what: str, look: Mapping[str, Any], figures: Mapping[str, float]) -> State:
@@ -275,7 +276,8 @@ class KvmMachine:
         return state
 
     def dismiss(self) -> None:
-        """Tell the process to end, without waiting for it: it is reaped by `close`."""
+        """Tell the process to end, without waiting for it: whoever judges the case sees how it did (`dismissed`)."""
+        self.dismissed = True
         self._send({"do": "quit"})
 
     # -- what is heard from it
@@ -284,6 +286,12 @@ class KvmMachine:
         """Wait until the process is gone and return its exit status (negative: the signal's number)."""
         return self._hub.until(self.process.poll, deadline, f"{self.side} to exit")
 
+    def end_well(self, deadline: Deadline) -> None:
+        """As `AnyMachine.end_well`."""
+        if self.wait_exit(deadline):
+            self._hear_out()
+            self.check_alive()
+
     def check_alive(self) -> None:
         """Raise KernelFailure with its last words if the process is gone and these are heard, HostFailure if its host is."""
         self.host.check()
@@ -291,6 +299,10 @@ class KvmMachine:
             return
         words = self._word or self.last_words()
         raise KernelFailure(f"the VMM {how_it_ended(status)}" + (f": {words}" if words else ""), where=self.side)
+
+    def _hear_out(self) -> None:
+        """Wait for the last word of a process that is gone, which may be heard a moment after its end."""
+        self._hub.until(lambda: self._silent or None, Deadline.after(ANSWER_SECONDS), f"the last word of {self.side}")
 
     def _console_closed(self) -> None:
         """Say how the process ended, its output having closed; the exit itself may be heard a moment later."""

@@ -300,13 +300,13 @@ class Trial:
             raise
         if self.lifecycle.interrupts and not passage.pairs:
             raise NoEvidence(f"the lifecycle {self.lifecycle.name} compared nothing")
+        self.compare(passage, rewrites)
         if self.lifecycle.restarts:
             guest.restart()
         elif subject is guest.machine:
             guest.follow(self.machines[self.machines.index(guest.machine) : self.machines.index(machine) + 1])
             if self.source.accel == "tcg":  # under KVM, counters may go on where the machine stands still
                 guest.stopped += [pair.before for pair in passage.pairs if pair.before.view == "gdb"]
-        self.compare(passage, rewrites)
 
     def compare(self, passage: Passage | KvmPassage, rewrites: Sequence[Rule] = ()) -> None:
         """Compare what a passage has looked at; what differs and may not is raised by `conclude`."""
@@ -389,6 +389,9 @@ class Trial:
         """
         try:
             yield
+            for machine in self.machines:
+                if machine.dismissed:
+                    machine.end_well(Deadline.after(_ANSWER_SECONDS))
         except HarnessError as error:
             self._spoiled = isinstance(error, HostFailure)
             self.check_kernels()  # a complaint of the kernel explains whatever else went wrong

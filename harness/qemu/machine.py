@@ -61,6 +61,8 @@ class AnyMachine(Protocol):
     spec: MachineSpec
     qemu: QemuBinary
     argv: list[str]
+    # Whether it was told to end, and nobody has waited for that.
+    dismissed: bool
     host: Host
     # Where its logs are, on this computer; and where its files are, on its host.
     directory: Path
@@ -73,6 +75,12 @@ class AnyMachine(Protocol):
 
     def wait_exit(self, deadline: Deadline) -> int:
         """Wait until the process is gone and return its exit status (negative: the signal's number)."""
+
+    def end_well(self, deadline: Deadline) -> None:
+        """Wait until the process is gone, its guest having powered off or itself told to end.
+
+        Raises QemuFailure, KernelFailure where that was no exit with status 0, HostFailure, DeadlineExpired.
+        """
 
 
 class Machine:
@@ -103,6 +111,7 @@ class Machine:
         self._hub = workshop.hub
         # Events from this index on belong to the migration under way (harness/qemu/migration.py).
         self.migration_began = 0
+        self.dismissed = False
         wiring = Wiring(workshop.host.stdio_chardev, self.place, start)
         self.argv = [*qemu.argv, *arguments(spec, wiring)]
         timeline.add(side, "start", " ".join(self.argv))
@@ -198,10 +207,11 @@ class Machine:
         """End the process in order and wait until it is gone."""
         if self.process.poll() is None:
             self.execute("quit")
-            self.wait_exit(deadline)
+        self.end_well(deadline)
 
     def dismiss(self) -> None:
-        """Tell the process to end, without waiting for it: it is reaped by `close`."""
+        """Tell the process to end, without waiting for it: whoever judges the case sees how it did (`dismissed`)."""
+        self.dismissed = True
         self.execute("quit")
 
     def connect(self, name: str) -> socket.socket:
@@ -259,6 +269,11 @@ class Machine:
     def wait_exit(self, deadline: Deadline) -> int:
         """Wait until the process is gone and return its exit status (negative: the signal's number)."""
         return self._hub.until(self.process.poll, deadline, f"{self.side} to exit")
+
+    def end_well(self, deadline: Deadline) -> None:
+        """As `AnyMachine.end_well`."""
+        if self.wait_exit(deadline):
+            self.check_alive()
 
     def check_alive(self) -> None:
         """Raise QemuFailure with the exit status and QEMU's last words if the process is gone, HostFailure if its host is."""

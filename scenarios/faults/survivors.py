@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import PurePath
 
 from harness.guest import timers, witness
 from harness.guest.payload import Guest
@@ -10,6 +12,8 @@ from harness.lifecycle import LIFECYCLES
 from harness.lifecycle.passage import Passage
 from harness.plugin.trial import Trial
 from harness.qemu.machine import Machine
+from harness.qemu.migration import TransferFailed
+from harness.state.causes import Cause
 
 # Instants that last for as long as it takes; one whose deadline is ahead is asked for by name (`armed`).
 GUESTS = ("memory", "expired-masked", "disabled")
@@ -35,6 +39,22 @@ def new_passage(trial: Trial) -> Passage:
     passage = Passage(trial.start)
     trial.passages.append(passage)
     return passage
+
+
+def refuses(passage: Passage, destination: Machine, stream: PurePath, *capabilities: str) -> bool:
+    """Say whether the destination refuses a stream, in words; otherwise it has taken it.
+
+    Raises TransferFailed where it fails without a word, or by a signal or an assertion: a crash is no refusal.
+    """
+    try:
+        passage.load(destination, stream, *capabilities)
+    except TransferFailed as refused:
+        if refused.finding.cause is Cause.CRASH or not re.search(
+            r"the destination did not take the stream: .*\w", refused.what
+        ):
+            raise
+        return True
+    return False
 
 
 def lead_on(trial: Trial, passage: Passage, lifecycle: str, source: Machine) -> str:

@@ -24,7 +24,7 @@ HELLO = "@1 hello guest=timers el=1 e2h=0 vcpus=1 freq=1000 its=0 pauth=0 sve=0 
 
 @dataclass
 class Script:
-    """What a guest needs of a machine: its console; `exits` is what a wait for the exit does."""
+    """What a guest needs of a machine: its console; `exits` says whether its process ends, which it does well."""
 
     side: str
     console: Console
@@ -39,10 +39,9 @@ class Script:
         """Return when the I/O thread has read what was written before."""
         hub.call(lambda: None)
 
-    def wait_exit(self, deadline: Deadline) -> int:
+    def end_well(self, deadline: Deadline) -> None:
         if not self.exits:
             raise DeadlineExpired(f"waited {deadline.seconds} s for {self.side} to exit")
-        return 0
 
 
 Make = Callable[..., tuple[Guest, Script]]
@@ -189,6 +188,17 @@ def test_restart_forgets_the_first_life(make: Make) -> None:
     guest.restart()
     assert [message.kind for message in guest.messages] == ["hello", "arranged", "now"]
     assert guest.of_kind("arranged")[0].number("n") == 2
+
+
+def test_a_machine_that_lacks_something_after_a_reset_has_lost_it(make: Make) -> None:
+    guest, script = make(HELLO + "@1 now\n")
+    guest.reach_now()
+    script.writes("@1 skip text=entered at EL1: a hypervisor needs EL2\n@1 end\n")
+    with pytest.raises(
+        GuestFailure, match="^after the reset the guest says: entered at EL1: a hypervisor needs EL2$"
+    ) as caught:
+        guest.restart()
+    assert caught.value.suspect is Suspect.QEMU, "or whoever else runs it"
 
 
 def test_a_machine_that_does_not_power_off(make: Make) -> None:

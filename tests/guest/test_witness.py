@@ -8,11 +8,12 @@ from typing import cast
 
 import pytest
 
-from harness.errors import InstantMissed, TimerFailure
+from harness.errors import InstantMissed, StateDiffers, TimerFailure
 from harness.guest import witness
 from harness.guest.payload import Guest
 from harness.guest.protocol import Message, parse
 from harness.state.model import State
+from harness.state.rules import BETWEEN, Kind, Rule
 
 HELLO = "@1 hello guest=nested el=2 e2h=0 vcpus=1 freq=1000 its=0 pauth=0 sve=0 sme=0"
 ARRANGED = "@1 arranged cpu=0 level=2 timer=cntv cval=0xc8 cnt=0x64 ctl=0x1 irqs=1"
@@ -89,3 +90,22 @@ def test_one_that_comes_again_and_again_is_between_two_when_the_guest_is_stopped
     again = ARRANGED.replace("timer=cntv", "instant=periodic timer=cntv").replace("ctl=0x1", "ctl=0x5")
     with pytest.raises(InstantMissed):
         judge(arranged=again, stopped=[control(0x5)])
+
+
+SHOWN = "@1 reg cpu=0 name=tcr_el1 value=0x1"
+OTHER = Rule(r"TCR_EL1", Kind.DERIVED, "it is another there", "this test", view="stream")
+
+
+@pytest.mark.parametrize("rules", [(), BETWEEN, (OTHER,)], ids=["none", "between-hosts", "of-another-view"])
+def test_what_the_guest_reads_is_compared_where_no_rule_of_the_view_says_that_it_is_shown_differently(
+    rules: Sequence[Rule],
+) -> None:
+    guest = cast(Guest, Heard((HELLO, SHOWN)))
+    assert witness.cross_check(guest, State("gdb", {"cpu0/TCR_EL1": 1}), rules) == 1
+    with pytest.raises(StateDiffers, match="^cpu0/TCR_EL1 is 0x1 by the guest and 57005 by the gdb view$"):
+        witness.cross_check(guest, State("gdb", {"cpu0/TCR_EL1": 0xDEAD}), rules)
+
+
+def test_what_a_rule_of_the_view_says_to_be_shown_differently_is_not() -> None:
+    guest = cast(Guest, Heard((HELLO, SHOWN)))
+    assert witness.cross_check(guest, State("stream", {"cpu0/TCR_EL1": 0xDEAD}), (OTHER,)) == 0

@@ -57,6 +57,8 @@ def test_pass(project: Project) -> None:
         ),
         ("fault=register", "fail", "QEMU", "*cpu0/X1* was 0x1234 and is 0xbeef*"),
         ("fault=exit", "fail", "QEMU", "*QEMU did not start: -cpu nonsense*"),
+        ("fault=dies-dismissed", "fail", "QEMU", "timers: * through file: source: QEMU was killed by SIGTERM; suspect QEMU"),
+        ("fault=dies-off", "fail", "QEMU", "timers: * through file: destination: QEMU was killed by SIGTERM; suspect QEMU"),
         ("says=fail", "fail", "QEMU", "*the guest found: two and two are five*"),
         ("says=panic", "fail", "guest", "*the guest panicked*data abort*"),
         ("says=garbage", "fail", "guest", "*the guest wrote a garbled line*"),

@@ -2,9 +2,10 @@
 
 What it does wrong is chosen by words of `-append`, which both sides of a migration share:
 
-    fault=exit|no-el2|mute|blocked|uncapable|failed|refuses|register     says=skip|garbage|panic|nothing|fail
+    fault=exit|no-el2|mute|blocked|uncapable|failed|refuses|register|dies-dismissed|dies-off     says=skip|garbage|panic|nothing|fail
 
-`refuses` and `register` concern the side that started with `-incoming`, `failed` the other. The commands `fake-*` of QMP do
+`refuses` and `register` concern the side that started with `-incoming`, `failed` the other. What dies does so when it is told
+to quit, or when its guest powers off. The commands `fake-*` of QMP do
 harm at a chosen moment. It runs without the site packages, so that a start costs 20 ms.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -101,7 +103,13 @@ class FakeQemu:
             failed = int(self.says == "fail")
             complaint = "@1 fail text=two and two are five\n" * failed
             sock.sendall(f"{complaint}@1 result checks=4 failed={failed}\n@1 end\n".encode())
-            sys.exit(0)
+            self.leave("dies-off")
+
+    def leave(self, badly: str) -> None:
+        """End well, or by a signal where the fault is `badly`."""
+        if self.fault == badly:
+            os.kill(os.getpid(), signal.SIGTERM)
+        sys.exit(0)
 
     def accept_gdb(self, sock: socket.socket) -> None:
         """Take a debugger's connection; connecting stops the machine."""
@@ -154,7 +162,7 @@ class FakeQemu:
     def after(self, command: str) -> None:
         """Do what comes after the answer."""
         if command == "quit":
-            sys.exit(0)
+            self.leave("dies-dismissed")
         if command == "cont":
             self.begin()
 

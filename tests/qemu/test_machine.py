@@ -30,6 +30,16 @@ def test_words_of_the_guest_and_of_the_monitor(fake: Starter) -> None:
     machine.quit(soon())
 
 
+def test_a_process_that_is_told_to_end_and_dies_of_it_has_not_ended_well(fake: Starter) -> None:
+    waited, dismissed = fake("fault=dies-dismissed"), fake("fault=dies-dismissed", side="destination")
+    with pytest.raises(QemuFailure, match="^source: QEMU was killed by SIGTERM"):
+        waited.quit(soon())
+    dismissed.dismiss()
+    with pytest.raises(QemuFailure, match="^destination: QEMU was killed by SIGTERM"):
+        dismissed.end_well(soon())
+    assert [each.dismissed for each in (waited, dismissed)] == [False, True]
+
+
 def test_a_qemu_that_ends_at_once_is_quoted(fake: Starter) -> None:
     machine = fake.make("fault=exit")
     with pytest.raises(QemuFailure, match="source: QEMU did not start: -cpu nonsense: unable to find") as caught:
