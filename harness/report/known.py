@@ -31,6 +31,9 @@ CASE_KEYS = ("subject", "platform", "lifecycle")
 VERSION = re.compile(r"(?<![\d.])(\d+\.\d+(?:\.\d+)*)(?:[-~]?rc(\d+))?")
 """The upstream version in what QEMU and Debian say: `11.1.3`, `v11.1.0-rc2`, `1:10.0.2+ds-2~bpo12+1`."""
 
+# What is found beside a failure, at the end of its sentence (harness/plugin/trial.py, `explained`).
+_BESIDE = re.compile(r"; (registers differ|a storm of exits): ")
+
 
 def parse_version(text: str) -> Version:
     """Return QEMU's upstream version from `text`; a release candidate sorts before its release.
@@ -77,6 +80,12 @@ class Issue:
             name in versions and range_.contains(versions[name], prereleases=True) for name, range_ in self.versions.items()
         )
 
+    def excuses(self, sentence: str) -> bool:
+        """Say whether a failure's sentence is the entry's. What was found beside it has to be named there and matched too."""
+        found = self.message.search(sentence)
+        beside = list(_BESIDE.finditer(sentence))
+        return found is not None and all(each[1] in self.message.pattern and each.start() < found.end() for each in beside)
+
 
 @dataclass(frozen=True)
 class KnownIssues:
@@ -97,7 +106,7 @@ class KnownIssues:
         versions = {name: parse_version(text) for name, text in given.items() if text}
         matching = [issue for issue in self.issues if issue.concerns(case, versions)]
         if case.verdict is Verdict.FAIL:
-            excused = [issue for issue in matching if issue.message.search(case.message)]
+            excused = [issue for issue in matching if issue.excuses(case.message)]
             valid = [issue for issue in excused if not issue.expired]
             if excused and not valid:
                 return replace(case, message=f"{case.message}; known issue {excused[0].id} expired on {excused[0].expires}")
