@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from harness.host.kernel_log import troubles
 _PANIC = re.compile(r"Kernel panic - not syncing: .*")
 # The lab's init says so before it powers the machine off (harness/assets/lab_init.sh).
 _INIT_GAVE_UP = re.compile(r"LAB-ERROR: (.*)")
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,18 @@ class ConsoleLog:
     path: Path
 
     def mark(self) -> int:
-        """Return the present end of the log, in bytes; `since` goes on from there."""
-        return self.path.stat().st_size if self.path.exists() else 0
+        """Return the present end of the log's last whole line, in bytes; `since` goes on from there."""
+        if not self.path.exists():
+            return 0
+        with self.path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            while end > 0:
+                start = max(0, end - _BLOCK)
+                file.seek(start)
+                if (newline := file.read(end - start).rfind(b"\n")) >= 0:
+                    return start + newline + 1
+                end = start
+        return 0
 
     def since(self, mark: int = 0) -> list[str]:
         """Return the lines after a mark that are not empty; the last may be half of one."""

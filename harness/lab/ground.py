@@ -34,7 +34,7 @@ class KernelLog(Protocol):
     """The log of a kernel under test, as far as it has come."""
 
     def mark(self) -> int:
-        """Return where its end is now."""
+        """Return where its end is now: after a whole line."""
 
     def since(self, mark: int) -> list[str]:
         """Return the lines after a mark."""
@@ -43,7 +43,7 @@ class KernelLog(Protocol):
         """Return the lines after a mark that tell of a panic, oops, WARN, lockup, stall or KVM error."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Watched:
     """A kernel under test: whose fault its complaints are, its host's name, its log, the machine that it runs in, if any."""
 
@@ -51,6 +51,19 @@ class Watched:
     name: str
     log: KernelLog
     machine: Machine | None = None
+    # How far its log has been read. What comes between two cases is of the first one's machines, and read in the second.
+    read: int | None = None
+
+    def unread(self) -> int:
+        """Return the mark from which on nobody has read its log."""
+        if self.read is None:
+            self.read = self.log.mark()
+        return self.read
+
+    def troubles(self, mark: int) -> list[str]:
+        """Read its log to the end; return the lines after a mark that tell of troubles."""
+        self.read = self.log.mark()
+        return self.log.troubles(mark)
 
 
 @dataclass(frozen=True)

@@ -425,6 +425,9 @@ class Trial:
         if self.guests and not any(guest.messages for guest in self.guests):
             raise NoEvidence("no guest said a word")
         self.tally.must_prove_something()
+        if self.marks:  # a kernel may complain of the end of a VM
+            self._open.close()
+            self.check_kernels()
 
     def raise_differences(self) -> None:
         """Raise StateDiffers naming what must have survived and did not, where there is any."""
@@ -432,9 +435,9 @@ class Trial:
             raise StateDiffers(words, suspect=self.source.culprit)
 
     def check_kernels(self) -> None:
-        """Raise KernelFailure quoting what a kernel under test has complained of since the case began."""
+        """Raise KernelFailure quoting what a kernel under test has complained of since the case before this one was over."""
         for kernel, mark in self.marks:
-            if troubles := kernel.log.troubles(mark):
+            if troubles := kernel.troubles(mark):
                 self._spoiled = True
                 more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
                 raise KernelFailure(f"the kernel of {kernel.name} says: {troubles[0]}{more}", suspect=kernel.suspect)
@@ -484,9 +487,9 @@ class Trial:
             failure.suspect = self.source.culprit if self._grounds else Suspect.QEMU
 
     def _settle_in(self) -> None:
-        """Find where both sides run, and remember how far their kernels' logs had come. Raises Unsupported."""
+        """Find where both sides run, and from where on their kernels' logs are to be read. Raises Unsupported."""
         self._grounds = self.bench.grounds({**self.params, **self._chosen})
-        self.marks = [(kernel, kernel.log.mark()) for ground in self.distinct_grounds for kernel in ground.kernels]
+        self.marks = [(kernel, kernel.unread()) for ground in self.distinct_grounds for kernel in ground.kernels]
         lifecycle, qemu = self.lifecycle, self.source.qemu
         if qemu.version[:2] < lifecycle.since:
             since = ".".join(map(str, lifecycle.since))

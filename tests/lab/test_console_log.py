@@ -16,6 +16,16 @@ def test_what_came_after_a_mark(tmp_path: Path) -> None:
     assert log.since() == ["before", "[ 2.0] after", "ha\\xfflf"]
 
 
+def test_a_mark_divides_no_line(tmp_path: Path) -> None:
+    log = ConsoleLog(tmp_path / "console.log")
+    whole = b"[ 1.0] whole\n"
+    for half in (b"[ 2.0] WARN", b"x" * 10_000):
+        log.path.write_bytes(whole + half)
+        assert log.mark() == len(whole)
+        log.path.write_bytes(half)
+        assert log.mark() == 0
+
+
 def test_a_panic_is_quoted(tmp_path: Path) -> None:
     log = ConsoleLog(tmp_path / "console.log")
     log.path.write_text("[    1.0] all is well\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -11,12 +13,14 @@ from harness.errors import (
     Failure,
     GuestFailure,
     GuestSilent,
+    KernelFailure,
     QemuFailure,
     StateDiffers,
     Suspect,
     TimerFailure,
 )
-from harness.lab.ground import Ground
+from harness.lab.console_log import ConsoleLog
+from harness.lab.ground import Ground, Watched
 from harness.plugin.trial import Trial
 
 NOTHING = cast(Any, None)
@@ -41,3 +45,78 @@ def test_what_is_known_or_of_qemus_own_doing_stays(failure: Failure) -> None:
 
 def test_a_guest_that_finds_fault_with_itself_is_to_blame() -> None:
     assert blamed("kvm", GuestFailure("it")) is Suspect.GUEST
+
+
+WARNING = "[ 1.0] WARNING: CPU: 0 PID: 1 at arch/arm64/kvm/arm.c:1 f+0x0/0x10\n"
+
+
+@dataclass
+class Cases:
+    """Cases one after another on one ground, whose kernel writes its log to a file."""
+
+    log: Path
+
+    def __post_init__(self) -> None:
+        self.log.write_text("[ 0.1] booted\n")
+        qemu = type("Qemu", (), {"version": (11, 1)})
+        kernels = (Watched(Suspect.KERNEL_L0, "lab", ConsoleLog(self.log)),)
+        shop = type("Shop", (), {"host": None, "desk": None})
+        self.ground = Ground(cast(Any, shop), cast(Any, qemu), "kvm", kernels)
+
+    def complain(self, words: str = WARNING) -> None:
+        with self.log.open("a") as file:
+            file.write(words)
+
+    def begin(self) -> Trial:
+        bench = type("Bench", (), {"grounds": lambda _: [self.ground]})
+        trial = Trial(cast(Any, bench), {"lifecycle": "straight"})
+        trial.settled()
+        trial.count(registers=1)
+        return trial
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Cases:
+    return Cases(tmp_path / "console.log")
+
+
+def complains(trial: Trial) -> None:
+    with pytest.raises(KernelFailure, match="the kernel of lab says: .*at arch/arm64/kvm/arm.c"), trial.explained():
+        pass
+
+
+def test_a_kernel_that_complains_during_a_case_fails_it_and_no_other(cases: Cases) -> None:
+    first = cases.begin()
+    cases.complain()
+    complains(first)
+    first.close()
+    with cases.begin().explained():
+        pass
+
+
+def test_a_kernel_that_complains_when_the_machines_of_a_good_case_end_fails_it(cases: Cases) -> None:
+    trial = cases.begin()
+    trial._open.callback(cases.complain)
+    complains(trial)
+
+
+def test_what_a_kernel_says_between_two_cases_is_read_in_the_second(cases: Cases) -> None:
+    with cases.begin().explained():
+        pass
+    cases.complain()
+    complains(cases.begin())
+
+
+def test_a_complaint_that_was_half_there_when_it_was_looked_for_is_read_whole_later(cases: Cases) -> None:
+    cases.complain(WARNING[:12])
+    with cases.begin().explained():
+        pass
+    cases.complain(WARNING[12:])
+    complains(cases.begin())
+
+
+def test_where_a_case_settles_in_twice_it_forgets_no_complaint(cases: Cases) -> None:
+    trial = cases.begin()
+    cases.complain()
+    trial._settle_in()
+    complains(trial)
