@@ -6,7 +6,7 @@ The fixtures in `plugin.py` are thin; what they do is here, without pytest.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -42,7 +42,7 @@ from harness.lifecycle import LIFECYCLES, Lifecycle
 from harness.lifecycle.passage import KvmPassage, Passage
 from harness.plugin.tally import Tally
 from harness.preflight.facts import HostFacts
-from harness.qemu.machine import AnyMachine
+from harness.qemu.machine import AnyMachine, Machine
 from harness.qemu.migration import TransferFailed
 from harness.qemu.spec import MachineSpec, Start
 from harness.report.model import Scalar
@@ -173,8 +173,11 @@ class Trial:
                 )
 
     def _must_have_been_slow(self, missed: InstantMissed) -> None:
-        """Raise TimerFailure where less time has passed on this computer's clock than the guest had."""
-        took = self._went - self._booted
+        """Raise TimerFailure where less time has passed on this computer's clock than the guest had, who stood still meanwhile.
+
+        Under TCG its counter is QEMU's virtual clock, which stands still whenever the machine does (system/cpu-timers.c).
+        """
+        took = self._went - self._booted - (stood_still(self.machines) if self.source.accel == "tcg" else 0.0)
         if took < missed.elapsed:
             words = f"the guest's counter went on by {missed.elapsed * 1000:.1f} ms in {took * 1000:.1f} ms"
             raise TimerFailure(words, suspect=self.source.culprit) from missed
@@ -509,6 +512,23 @@ class Trial:
         machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)
+
+
+def stood_still(machines: Iterable[AnyMachine]) -> float:
+    """Return for how many seconds, after one had run, none of the machines did, by QEMU's own account: never too long.
+
+    It tells of a stop when that is done, and of going on before that is begun (system/cpus.c, do_vm_stop, vm_prepare_start).
+    """
+    told = [event for machine in machines if isinstance(machine, Machine) for event in machine.qmp.events]
+    running, since, total = 0, None, 0.0
+    for event in sorted((event for event in told if event.name in ("STOP", "RESUME")), key=lambda event: event.at):
+        if event.name == "RESUME":
+            total += event.at - since if since is not None and not running else 0.0
+            running += 1
+        else:
+            running = max(0, running - 1)
+            since = event.at
+    return total
 
 
 def _machine_type(grounds: Sequence[Ground]) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,10 +37,11 @@ class QmpRefused(QemuFailure):
 
 @dataclass(frozen=True)
 class Event:
-    """A QMP event (docs/interop/qmp-spec in QEMU's tree): name and data."""
+    """A QMP event (docs/interop/qmp-spec in QEMU's tree): name, data, and when it came about (s, by its host's clock)."""
 
     name: str
     data: Mapping[str, Any]
+    at: float = field(default=0.0, compare=False)
 
     def __str__(self) -> str:
         """Return it as one line of the timeline."""
@@ -87,7 +88,9 @@ class Qmp:
 
     def _remember(self, message: Message) -> bool:
         """Keep the event; the return value tells the listener not to queue it as well."""
-        event = Event(str(message["event"]), message.get("data", {}))  # type: ignore[arg-type]  # QMP: data is an object
+        at: Any = message["timestamp"]
+        data: Any = message.get("data", {})
+        event = Event(str(message["event"]), data, at["seconds"] + at["microseconds"] / 1e6)
         self.events.append(event)
         for hearer in self.hearers:
             hearer(event)

@@ -15,6 +15,7 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.host import pressure
+from harness.plugin import trial
 from harness.report import journal, results
 from harness.report.history import History
 from harness.report.model import lost
@@ -469,6 +470,16 @@ def test_a_guest_whose_time_runs_faster_than_the_computers_is_no_missed_instant(
     case = project.only_case()
     assert (case["verdict"], case["suspect"], case["arrangements"]) == ("fail", "QEMU", 1)
     assert "the guest's counter went on by 1000000.0 ms in " in case["message"]
+
+
+def test_an_instant_that_was_missed_while_the_machine_stood_still_is_its_counters_fault(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "stood_still", lambda _: 1000.0)
+    _arranges(project, times=2, elapsed=0.0)
+    assert project.run().ret == FAILED
+    case = project.only_case()
+    assert (case["verdict"], case["suspect"], case["arrangements"]) == ("fail", "QEMU", 1)
 
 
 IS_LATE = """put_through(guest)

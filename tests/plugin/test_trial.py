@@ -21,7 +21,9 @@ from harness.errors import (
 )
 from harness.lab.console_log import ConsoleLog
 from harness.lab.ground import Ground, Watched
-from harness.plugin.trial import Trial
+from harness.plugin.trial import Trial, stood_still
+from harness.qemu.machine import Machine
+from harness.qemu.qmp import Event
 
 NOTHING = cast(Any, None)
 
@@ -45,6 +47,29 @@ def test_what_is_known_or_of_qemus_own_doing_stays(failure: Failure) -> None:
 
 def test_a_guest_that_finds_fault_with_itself_is_to_blame() -> None:
     assert blamed("kvm", GuestFailure("it")) is Suspect.GUEST
+
+
+def heard(*events: tuple[str, float]) -> Machine:
+    machine = Machine.__new__(Machine)
+    machine.qmp = cast(Any, type("Qmp", (), {"events": [Event(name, {}, at) for name, at in events]}))
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("machines", "seconds"),
+    [
+        ([heard(("RESUME", 5.0))], 0.0),
+        ([heard(("RESUME", 5.0), ("STOP", 6.0))], 0.0),
+        ([heard(("RESUME", 5.0), ("STOP", 6.0), ("MIGRATION", 6.5), ("RESUME", 8.0), ("STOP", 9.0), ("RESUME", 9.5))], 2.5),
+        ([heard(("RESUME", 5.0), ("STOP", 6.0)), heard(("RESUME", 8.0))], 2.0),
+        ([heard(("RESUME", 5.0), ("STOP", 6.0)), heard(("RESUME", 5.5), ("STOP", 7.0)), heard(("RESUME", 7.5))], 0.5),
+        ([heard(("RESUME", 5.0)), heard(("RESUME", 7.0), ("STOP", 8.0), ("RESUME", 9.0))], 0.0),
+    ],
+    ids=["never", "to-the-end", "twice", "carried", "two-at-once", "beside-one-that-runs"],
+)
+def test_how_long_no_machine_ran(machines: list[Machine], seconds: float) -> None:
+    assert stood_still(machines) == seconds
+    assert stood_still([*machines, cast(Any, object())]) == seconds, "what is no QEMU tells nothing"
 
 
 WARNING = "[ 1.0] WARNING: CPU: 0 PID: 1 at arch/arm64/kvm/arm.c:1 f+0x0/0x10\n"
