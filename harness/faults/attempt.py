@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, QemuFailure
-from harness.host.line import ANNOUNCED, CHANNEL, DESCRIPTION, LAST_PAGES, MAIN, PAGES, Line, Mark
+from harness.host.line import ANNOUNCED, CHANNEL, DESCRIPTION, LAST_PAGES, MAIN, PAGES, RUN, Line, Mark
 from harness.qemu import migration
 from harness.qemu.hub import Hub
 from harness.qemu.machine import Machine
@@ -22,7 +22,7 @@ from harness.qemu.machine import Machine
 ATTEMPT_SECONDS = 30.0
 # From the end of a connection to the exit of a destination that needed it; a tenth of a second on an idle computer.
 _END_SECONDS = 5.0
-# Bytes a second: as in harness/lifecycle/live.py, so that memory is still missing when a postcopy guest goes on.
+# Bytes a second: as in harness/lifecycle/live.py, so that memory is still missing when a migration is held.
 _TRICKLE = 100_000
 # Where a migration stops by itself (qapi/migration.json, MigrationStatus). A destination that has failed exits.
 _ENDS = frozenset({"failed", "cancelled", "completed", "postcopy-paused"})
@@ -45,7 +45,7 @@ PHASES: Mapping[str, tuple[Mark, ...]] = {
     "device": (Mark.section("cpu", 100),),
     # Behind all that the destination needs, in a description that it reads and does not look at.
     DESCRIBED: (DESCRIPTION,),
-    # Both sides say that it is complete; with postcopy, the guest goes on at the destination and its memory is under way.
+    # Both sides say that it is complete; with postcopy, the guest goes on at the destination and its memory is still to come.
     SWITCHED: (),
 }
 
@@ -90,7 +90,7 @@ class Attempt:
     def reach(self, phase: str) -> None:
         """Send until the phase is reached, and keep it open. Raises QemuFailure, DeadlineExpired."""
         marks = PHASES[phase]
-        self.line.hold_at(*marks)
+        self.line.hold_at(*(marks or (RUN,) * self.postcopy))
         if self.postcopy or phase not in _LATE:
             migration.set_parameters(self.source, max_bandwidth=_TRICKLE)
         migration.send(self.source, f"unix:{self.line.path}")
@@ -102,6 +102,7 @@ class Attempt:
             self._held(asked=phase != CHANNELS)
         elif self.postcopy:
             migration.switched_over(self.source, self.destination, self.deadline)
+            self._held(asked=False)
             self.destination.cont()
         else:
             migration.transferred(self.source, self.destination, self.deadline)

@@ -48,6 +48,8 @@ LAST_PAGES = Mark(rb"(?s:\x7e(.{4})(?:\x08.{2}\x00\x00)?\x03\1)")
 ANNOUNCED = Mark(rb"(?s:\x01(.{4})\x03ram.{8,4000}?\x7e\1)")
 # The end of the last section and of the stream proper, and the beginning of what describes it in JSON (QEMU_VM_VMDESCRIPTION).
 DESCRIPTION = Mark(rb"(?s:\x7e.{4}\x00\x06.{4})\{\"")
+# The end of what a postcopy guest needs in order to run: a ping, and the command to (migration/migration.c, postcopy_start).
+RUN = Mark(rb"\x08\x00\x02\x00\x04\x00{3}(?s:.)\x08\x00\x05\x00\x00")
 # What a channel of multifd begins with (migration/multifd.c, MULTIFD_MAGIC).
 CHANNEL = Mark(rb"\x11\x22\x33\x44")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from harness.faults.attempt import CHANNELS, Attempt
+from harness.faults.attempt import CHANNELS, SWITCHED, Attempt
 from harness.faults.kinds import cancel
 from harness.host.line import Line
 from harness.lifecycle.passage import Passage
@@ -48,6 +48,22 @@ def test_waits_for_a_channel_that_is_late(phase: str, new_trial: NewTrial) -> No
         attempt.line.cut()
         attempt.settle()
     attempt.judge()
+
+
+def test_the_memory_of_a_postcopy_guest_is_missing_for_as_long_as_it_takes(new_trial: NewTrial) -> None:
+    """Trickling in, that of a small guest is there after a third of a second, and what is killed then is killed too late."""
+    trial = new_trial("postcopy")
+    source = start(trial, "timers").machine
+    assert isinstance(source, Machine)
+    destination = Passage(trial.start).twin()
+    with Attempt.begun(source, destination, ("return-path", "postcopy-ram"), trial.source.workshop.hub) as attempt:
+        attempt.reach(SWITCHED)
+        time.sleep(4 * LATE_SECONDS)
+        assert [migration.status(side) for side in (source, destination)] == ["postcopy-active"] * 2
+        attempt.go_on()
+        attempt.settle()
+    attempt.judge()
+    assert [migration.status(side) for side in (source, destination)] == ["completed"] * 2
 
 
 class SlowLine(Line):
