@@ -29,7 +29,7 @@ from typing import ClassVar
 
 
 class Suspect(StrEnum):
-    """Whose fault a failure is (design, idea 6)."""
+    """Whose fault a failure is, as far as is known."""
 
     GUEST = "guest"
     QEMU = "QEMU"
@@ -41,7 +41,7 @@ class Suspect(StrEnum):
 
 
 class Verdict(StrEnum):
-    """The closed list of verdicts of a case (design, section 5)."""
+    """The closed list of verdicts of a case."""
 
     PASS = "pass"
     FAIL = "fail"

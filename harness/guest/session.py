@@ -45,7 +45,7 @@ class Order:
         """Return the machine for it; `kernel` is where the payload is on its host. Raises UsageError."""
         given = dict(self.arguments)
         if self.el2 and accel == "kvm":
-            # QEMU has no switch for a guest with E2H = 0 under KVM (design: HAS_EL2_E2H0).
+            # QEMU has no switch for a guest with E2H = 0 under KVM (KVM's HAS_EL2_E2H0).
             given.setdefault("e2h", "1")
         vcpus = given.setdefault("vcpus", "1")
         if not vcpus.isdecimal() or not int(vcpus):

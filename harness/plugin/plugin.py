@@ -52,7 +52,7 @@ _RECORDS = pytest.StashKey[replay.Records]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of design section 5."""
+    """Add the options."""
     group = parser.getgroup("arm64 virtual machines")
     group.addoption(
         "--platform", default="tcg", metavar="NAME", help="Where and how guests run: tcg, lab, kvm or ssh:NAME (default: tcg)."

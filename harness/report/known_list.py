@@ -12,6 +12,9 @@ from harness.report.history import Try
 from harness.report.known import Issue, KnownIssues, parse_version
 from harness.report.model import Case, Scalar
 
+# A race stays away for so many times as many tries as it takes one of them to show it, one time in twenty: exp(-3).
+_CHANCES = 3
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -39,7 +42,12 @@ def _standing(issue: Issue, about: Sequence[Try], today: date) -> Standing:
     doubts = []
     if issue.expires and issue.expires < today:
         doubts.append(f"expired on {issue.expires}: it excuses nothing any more")
-    if about and not excused:
+    if issue.rate:
+        failed, tried = map(int, issue.rate.split(" of "))
+        away = next((count for count, each in enumerate(reversed(about)) if each in excused), len(about))
+        if away * failed >= _CHANCES * tried:
+            doubts.append(f"did not fail in the last {away} tries, and is said to in {issue.rate}")
+    elif about and not excused:
         doubts.append("never seen, though its cases were tried")
     elif about and about[-1].verdict in (Verdict.FIXED, Verdict.PASS):
         doubts.append(f"did not fail in run {about[-1].run} ({about[-1].started})")

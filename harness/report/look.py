@@ -49,7 +49,7 @@ class Outcome:
 
     @property
     def status(self) -> int:
-        """The exit status of `harness diff` (design, section 5)."""
+        """The exit status of `harness diff`."""
         if self.comparison.failures or any(pages.differ for pages in self.memory):
             return DIFFERS
         return NOT_COMPARED if self.stopped or any(pages.opaque for pages in self.memory) else SAME

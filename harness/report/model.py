@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from harness.errors import Suspect, Verdict
 
 SCHEMA = 1
-"""Version of `results.json`; other programs read that file (design, section 5)."""
+"""Version of `results.json`; other programs read that file."""
 
 FOUND = ("differs", "outcome", "cause", "culprit", "silent")
 """Parameters that a case of two unlike machines is given when it has ended: what became of the guest."""

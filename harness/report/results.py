@@ -1,4 +1,4 @@
-"""`results.json`: the contract with dashboards (design, section 5). Strict both ways."""
+"""`results.json`: the contract with dashboards. Strict both ways."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Two states, compared name by name under rules, in both directions.
 
 A register that only one side has is a difference too: QEMU keeps the reset value of one that only the destination
-knows, and says nothing (design, idea 3).
+knows, and says nothing.
 """
 
 from __future__ import annotations

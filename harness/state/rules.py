@@ -52,7 +52,9 @@ class Rule:
                 return True
 
 
-DEFAULT = Rule(".*", Kind.MUST_SURVIVE, "a saved machine goes on where it stopped", "design, idea 3")
+DEFAULT = Rule(
+    ".*", Kind.MUST_SURVIVE, "a saved machine goes on where it stopped", "by default, so that nothing is passed over"
+)
 
 RULES: tuple[Rule, ...] = (
     Rule(

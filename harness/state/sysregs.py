@@ -1,7 +1,7 @@
 """Names and fields of AArch64 system registers, and of the register ids that QEMU's migration stream and KVM use.
 
 The id layout is KVM's UAPI: architecture in bits 63:60, size in 55:52, kind in 31:16. QEMU writes the same ids under
-TCG (design, section 6: register names). No register is ever dropped: what the table does not know is called by its
+TCG. No register is ever dropped: what the table does not know is called by its
 encoding.
 """
 

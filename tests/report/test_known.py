@@ -408,6 +408,15 @@ REAL = {
         ),
         ("acked: pending is 1", "idle: pending is 1"),
     ),
+    "kvm-software-pending-level-and-routes": (
+        (
+            "gic: all at EL1 on host with 2 vCPUs through file in the lab neoverse-n2: interrupts lost: vCPU 0 took 23 of 25; the "
+            "guest found: vCPU 0: ppi 16, acked: pending is 1 and active is 1 before the lifecycle | vCPU 1: ppi 16, acked: pending "
+            "is 1 and active is 1 before the lifecycle | vCPU 0: spi 145, background: route had 0x1, has 0x0 | vCPU 0: spi 147, "
+            "background: route had 0x1, has 0x0 | vCPU 0: ppi 17 was taken 0 times, expected 1; suspect kernel (L0)"
+        ),
+        ("background: route had 0x1", "background: priority had 0x1"),
+    ),
     "kvm-reset-forwarded-interrupt": (
         (
             "nested: pending-lr none hw at EL2 with E2H=1 on host with 1 vCPU through reset in the lab neoverse-n2: the guest found: "

@@ -198,3 +198,20 @@ def test_a_day_is_a_day(tmp_path: Path, value: str) -> None:
 def test_the_bundle_that_is_read_is_the_one_that_is_written(tmp_path: Path) -> None:
     record = json.loads((of(tmp_path, CASE) / "case.json").read_text())
     assert {"case", "sides", "provenance"} <= record.keys()
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "doubt"),
+    [
+        (["known", "pass"], ""),
+        (["pass"] * 4, ""),
+        (["known", *["pass"] * 5], "did not fail in the last 5 tries, and is said to in 3 of 5"),
+        (["pass"] * 5, "did not fail in the last 5 tries, and is said to in 3 of 5"),
+        ([*["pass"] * 9, "known"], ""),
+    ],
+)
+def test_a_race_may_stay_away_for_as_long_as_chance_explains(tmp_path: Path, verdicts: list[str], doubt: str) -> None:
+    race = entries(tmp_path, "rate = '3 of 5'")
+    tries = [tried(verdict, run, issue="lost" if verdict == "known" else None) for run, verdict in enumerate(verdicts, 1)]
+    (found,) = standings(race, tries, TODAY)
+    assert found.doubt == doubt
