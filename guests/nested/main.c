@@ -9,12 +9,12 @@
 
 enum own_timer { NO_TIMER, OWN_CNTHP, OWN_CNTHV };
 enum lr { LR_HW, LR_SW };
-enum sabotage { HONEST, LOSE_FIRST, LOSE_LR, LOSE_L1, L2_STUCK, TWICE };
+enum sabotage { HONEST, LOSE_FIRST, LOSE_LR, LOSE_L1, L2_STUCK, TWICE, LATE };
 
 static const char *const instant_names[] = { "armed", "pending-lr", "active-lr", "l2-running", "l2-wfi", NULL };
 static const char *const own_timer_names[] = { "none", "cnthp", "cnthv", NULL };
 static const char *const lr_names[] = { "hw", "sw", NULL };
-static const char *const sabotage_names[] = { "none", "lose-first", "lose-lr", "lose-l1", "l2-stuck", "twice", NULL };
+static const char *const sabotage_names[] = { "none", "lose-first", "lose-lr", "lose-l1", "l2-stuck", "twice", "late", NULL };
 
 static struct {
 	uint64_t instant, timer, lr, ahead_us, period_us, lost_us, ticks, settle_us, sabotage;
@@ -30,6 +30,7 @@ static struct {
 #define LR_EOI		(1UL << 41)
 #define L2_INTID	27
 #define BEATS		10	/* heartbeats that L2 owes after the lifecycle */
+#define LATE_US		1000000	/* of the sabotage */
 #define STORM		100	/* surplus interrupts after which we give up */
 #define HVC64		0x16	/* ESR_EL2.EC */
 
@@ -40,7 +41,7 @@ static struct vcpu {
 	uint64_t beats, beats_before;	/* heartbeats, and those at the end of the lifecycle */
 	unsigned l1_count, l2_count;	/* interrupts taken on each level */
 	uint64_t l1_cval;
-	bool l1_armed, drop, twice;	/* drop, twice: sabotage still to come */
+	bool l1_armed, drop, twice, late;	/* drop, twice, late: sabotage still to come */
 	bool inside;			/* L2 is in the instant */
 	bool resumed;			/* the lifecycle is over here */
 	unsigned reports;		/* how many times the state was said */
@@ -116,6 +117,9 @@ static void on_l2_timer(unsigned intid, struct frame *frame)
 		gic_disable(intid);	/* its level stays high until L2 has dealt with the timer */
 	if (v->drop)
 		lr = 0;
+	if (v->late)
+		delay_us(LATE_US);
+	v->late = false;
 	v->drop = false;
 	write_sysreg(ICH_LR0_EL2, arg.lr == LR_SW && lr ? lr | LR_EOI : lr);
 	isb();
@@ -268,6 +272,7 @@ static void resume(struct vcpu *v)
 		write_sysreg(ICH_LR0_EL2, 0);
 	v->drop = arg.sabotage == LOSE_LR && !held;
 	v->twice = arg.sabotage == TWICE;
+	v->late = arg.sabotage == LATE;
 	if (arg.sabotage == LOSE_L1)
 		timer_write(own_timer(), TIMER_CTL, 0);
 	v->l1_armed |= arg.sabotage == LOSE_L1;

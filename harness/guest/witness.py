@@ -1,17 +1,26 @@
 """The guest as a witness: hearing any payload out, and what its own words prove.
 
 For payloads that check themselves (`gic`, `memory`, `nested`, `registers`): every check held, every interrupt that was
-announced in `arranged` came, none before its CVAL, the counters never went back, and the values that the guest says it holds
-are those that are seen from outside.
+announced in `arranged` came, none before its CVAL or long after it, the counters never went back, and the values that the
+guest says it holds are those that are seen from outside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestSilent, InstantMissed, NoEvidence, StateDiffers, Suspect, TimerFailure
+from harness.errors import (
+    DeadlineExpired,
+    GuestSilent,
+    InstantMissed,
+    InterruptLate,
+    NoEvidence,
+    StateDiffers,
+    Suspect,
+    TimerFailure,
+)
 from harness.guest.payload import ANSWER_SECONDS, Guest
 from harness.guest.protocol import Message
 from harness.state import sysregs
@@ -53,13 +62,15 @@ def judge(guest: Guest, *, interrupted: bool) -> int:
     `interrupted` is False where nothing was done to the guest, so that no interrupt can have come too soon for it.
 
     Raises InstantMissed, TimerFailure for an interrupt that is missing, surplus, early, or a counter that went back, the
-    innermost level first; GuestFailure for the guest's own checks; NoEvidence where it made none.
+    innermost level first; GuestFailure for the guest's own checks; NoEvidence where it made none; under TCG InterruptLate.
     """
     if interrupted:
         _held_back(guest)
     for level in (2, 1):
         _interrupts(guest, level)
     guest.checks()
+    if guest.machine.spec.accel == "tcg":  # under KVM, counters may go on where the machine stands still
+        _soon_enough(guest)
     return len(guest.of_kind("irq"))
 
 
@@ -220,6 +231,41 @@ def _in_time(timed: list[Message], where: str) -> None:
     for earlier, later in pairwise(message for message in timed if message.kind != "arranged"):
         if later.number("cnt") < earlier.number("cnt"):
             raise TimerFailure(f"the counter of {where} went back from {earlier.number('cnt'):#x} to {later.number('cnt'):#x}")
+
+
+def _soon_enough(guest: Guest) -> None:
+    """Raise InterruptLate with the interrupt that came latest, where that is too late."""
+    freq = guest.hello.number("freq")
+    ticks, irq = max(_delays(guest), key=lambda delay: delay[0], default=(0, None))
+    if irq is not None and ticks > BOUND_SECONDS * freq:
+        where = f"level {_level(irq)} vCPU {irq.number('cpu')}" if "level" in irq.values else f"vCPU {irq.number('cpu')}"
+        raise InterruptLate(
+            f"interrupt {irq.number('n')} of {where} came {ticks * 1000 / freq:.1f} ms late", seconds=ticks / freq
+        )
+
+
+def _delays(guest: Guest) -> Iterator[tuple[int, Message]]:
+    """Give each interrupt of a timer since it was arranged, with how many ticks after CVAL it came.
+
+    One that was due when it was arranged is held back by the guest until it is told to go on: it counts from what the guest
+    then says of that timer first, and where it comes before that, nothing is known.
+    """
+    arranged: dict[tuple[int, int], Message] = {}
+    told: dict[tuple[int, int], Message] = {}
+    for index, message in enumerate(guest.messages):
+        if "cval" not in message.values:
+            continue
+        if message.kind == "arranged":
+            arranged[_key(message)] = message
+        elif message.kind == "timer" and index >= guest.went:
+            told.setdefault(_key(message), message)
+        elif message.kind == "irq" and (first := arranged.get(_key(message))):
+            cnt, cval = message.number("cnt"), message.number("cval")
+            was_due = first.number("cnt") >= first.number("cval") == cval
+            if not was_due:
+                yield cnt - cval, message
+            elif _key(message) in told:
+                yield cnt - told[_key(message)].number("cnt"), message
 
 
 def _newest_timer(guest: Guest, own: list[Message]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from harness.errors import InstantMissed, StateDiffers, TimerFailure
+from harness.errors import InstantMissed, InterruptLate, StateDiffers, TimerFailure
 from harness.guest import witness
 from harness.guest.payload import Guest
 from harness.guest.protocol import Message, parse
@@ -26,13 +27,22 @@ class Heard:
     lines: tuple[str, ...]
     messages: list[Message] = field(default_factory=list)
     stopped: list[State] = field(default_factory=list)
+    before: int = 0
+    accel: str = "tcg"
 
     def __post_init__(self) -> None:
         self.messages = [parse(line, side="source") for line in self.lines]
 
     @property
     def went(self) -> int:
-        return len(self.messages)
+        return self.before or len(self.messages)
+
+    @property
+    def machine(self) -> Any:
+        return SimpleNamespace(spec=SimpleNamespace(accel=self.accel))
+
+    def checks(self) -> int:
+        return 1
 
     @property
     def hello(self) -> Message:
@@ -109,3 +119,43 @@ def test_what_the_guest_reads_is_compared_where_no_rule_of_the_view_says_that_it
 def test_what_a_rule_of_the_view_says_to_be_shown_differently_is_not() -> None:
     guest = cast(Guest, Heard((HELLO, SHOWN)))
     assert witness.cross_check(guest, State("stream", {"cpu0/TCR_EL1": 0xDEAD}), (OTHER,)) == 0
+
+
+def went(*lines: str, arranged: str = ARRANGED, accel: str = "tcg") -> int:
+    """Judge a guest by what it says after it was told to go on; its counter has 1000 ticks a second."""
+    guest = Heard((HELLO, arranged, "@1 now", *lines), before=3, accel=accel)
+    return witness.judge(cast(Guest, guest), interrupted=True)
+
+
+def irq(cnt: int, cval: int = 0xC8, n: int = 1) -> str:
+    return f"@1 irq cpu=0 level=2 intid=27 timer=cntv cval={cval:#x} cnt={cnt:#x} ctl=0x5 n={n}"
+
+
+def timer(cnt: int, level: int = 2) -> str:
+    return f"@1 timer cpu=0 level={level} timer=cntv cval=0xc8 cnt={cnt:#x} ctl=0x1 n=0"
+
+
+DUE = ARRANGED.replace("cnt=0x64", "cnt=0x1000").replace("ctl=0x1", "ctl=0x5")
+
+
+def test_one_that_comes_within_half_a_second_is_in_time() -> None:
+    assert went(timer(0x70), irq(0xC8 + 500)) == 1
+
+
+def test_one_that_comes_later_is_late_and_says_by_how_much() -> None:
+    words = r"^interrupt 2 of level 2 vCPU 0 came 501\.0 ms late$"
+    with pytest.raises(InterruptLate, match=words) as late:
+        went(irq(0xC8), irq(0x500 + 501, cval=0x500, n=2), arranged=ARRANGED.replace("irqs=1", "irqs=2"))
+    assert late.value.seconds == 0.501
+
+
+def test_one_that_was_due_when_it_was_arranged_counts_from_the_first_word_of_its_timer() -> None:
+    assert went(timer(0x3000), timer(0x3100), irq(0x3000 + 500), arranged=DUE) == 1
+    assert went(irq(0x9000), timer(0x9001), arranged=DUE) == 1, "nobody knows since when it could come"
+    assert went(timer(0x3000, level=1), irq(0x9000), timer(0x9001), arranged=DUE) == 1, "the timer of another level"
+    with pytest.raises(InterruptLate, match="came 501.0 ms late"):
+        went(timer(0x3000), timer(0x3100), irq(0x3000 + 501), arranged=DUE)
+
+
+def test_on_kvm_a_counter_goes_on_while_the_machine_stands_still() -> None:
+    assert went(timer(0x70), irq(0x9000), accel="kvm") == 1

@@ -89,6 +89,7 @@ SABOTAGES = (
     _nested("lose-lr", r"level 2 vCPU 0 took 0 of 3; CNTV: .*ISTATUS is set; .*L2: 0 interrupts, expected 3"),
     _nested("lose-l1", r"level 1 vCPU 0 took 0 of 3; CNTHP: .*ISTATUS is missing; .*L1: 0 interrupts of cnthp", timer="cnthp"),
     _nested("l2-stuck", r"level 2 vCPU 0 took 1 of 3; CNTV: .*L2: 1 interrupts, expected 3"),
+    _nested("late", r"interrupt \d of level 2 vCPU 0 came 1\d{3}\.\d ms late", InterruptLate),
     _nested("twice", r"level 2 vCPU 0 took 4 instead of 3; .*vCPU 0: L2: 4 interrupts, expected 3"),
 )
 
