@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+_NOTICED_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class Deadline:
@@ -31,6 +33,15 @@ class Deadline:
     def expired(self) -> bool:
         """True once no time is left."""
         return self.remaining == 0.0
+
+    def put_off(self) -> Deadline | None:
+        """Return how long more to wait where the end of a wait was noticed long after this: as long again as it was late.
+
+        Then the computer stood still (a virtual one that was paused), or this process had no time, and what it waited for had
+        none either. None where it was noticed in time.
+        """
+        late = time.monotonic() - self.at
+        return Deadline(self.seconds + 2 * late, self.at + 2 * late) if late > _NOTICED_SECONDS else None
 
     def sooner(self, seconds: float) -> Deadline:
         """Return a deadline `seconds` from now, or this one where it comes first."""

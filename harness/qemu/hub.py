@@ -47,10 +47,14 @@ class Hub:
         Raises DeadlineExpired naming `what` was waited for; whatever `answer` raises (an exit, a panic) passes through.
         """
         with self._changed:
+            waited = False
             while (result := answer()) is None:
                 if deadline.expired:
-                    raise DeadlineExpired(f"waited {deadline.seconds:.1f} s for {what}")
+                    if not (waited and (later := deadline.put_off())):
+                        raise DeadlineExpired(f"waited {deadline.seconds:.1f} s for {what}")
+                    deadline = later
                 self._changed.wait(deadline.remaining)
+                waited = True
             return result
 
     def run(self, coroutine: Coroutine[Any, Any, T], deadline: Deadline, what: str) -> T:
@@ -60,14 +64,18 @@ class Hub:
         """
 
         async def bounded() -> T:
-            limit = asyncio.timeout(deadline.remaining)
+            limit, over = deadline, deadline.expired
+            task = asyncio.ensure_future(coroutine)
             try:
-                async with limit:
-                    return await coroutine
-            except TimeoutError:
-                if limit.expired():
-                    raise DeadlineExpired(f"waited {deadline.seconds:.1f} s for {what}") from None
-                raise
+                while not (await asyncio.wait({task}, timeout=limit.remaining))[0]:
+                    if over or not (later := limit.put_off()):
+                        raise DeadlineExpired(f"waited {limit.seconds:.1f} s for {what}")
+                    limit = later
+                return task.result()
+            finally:
+                if not task.done():
+                    task.cancel()
+                    await asyncio.wait({task})
 
         return asyncio.run_coroutine_threadsafe(bounded(), self.loop).result()
 

@@ -21,9 +21,11 @@ from harness.errors import (
 )
 from harness.lab.console_log import ConsoleLog
 from harness.lab.ground import Ground, Watched
+from harness.plugin.tally import Tally
 from harness.plugin.trial import Trial, stood_still
 from harness.qemu.machine import Machine
 from harness.qemu.qmp import Event
+from harness.report.evidence import DifferenceRow
 
 NOTHING = cast(Any, None)
 
@@ -145,3 +147,18 @@ def test_where_a_case_settles_in_twice_it_forgets_no_complaint(cases: Cases) -> 
     cases.complain()
     trial._settle_in()
     complains(trial)
+
+
+def test_what_differed_is_kept_when_all_is_counted_anew_but_for_a_timer_that_came_due() -> None:
+    def row(name: str, field: str, before: str, after: str) -> DifferenceRow:
+        return DifferenceRow(name, field, before, after, "must survive")
+
+    due = row("cpu0/CNTV_CTL_EL0", "ISTATUS", "0x0", "0x1")
+    others = (
+        row("cpu0/CNTV_CTL_EL0", "ISTATUS", "0x1", "0x0"),
+        row("cpu0/CNTV_CTL_EL0", "IMASK", "0x0", "0x1"),
+        row("cpu0/TPIDR_EL1", "", "0x0", "0x1"),
+    )
+    tally = Tally(differences=(due, *others))
+    tally.begin_anew()
+    assert tally.differences == others

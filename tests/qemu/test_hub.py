@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -111,3 +112,65 @@ def test_leaving_stops_the_thread() -> None:
         pass
     assert not hub._thread.is_alive()
     assert hub.loop.is_closed()
+
+
+# How long everything stands still: longer than what is taken for a thread that has to wait for its turn.
+STANDSTILL_SECONDS = 1.3
+
+
+def test_a_wait_that_ends_long_after_its_deadline_goes_on(hub: Hub) -> None:
+    """As on a virtual computer that was paused: the answer was on its way all the time."""
+    answers: list[str] = []
+
+    def stand_still() -> None:
+        with hub._changed:
+            time.sleep(STANDSTILL_SECONDS)
+        time.sleep(0.1)
+        answers.append("it")
+        hub.heard()
+
+    thread = threading.Thread(target=stand_still)
+
+    def question() -> str | None:
+        if not thread.ident:
+            thread.start()
+        return answers[0] if answers else None
+
+    assert hub.until(question, Deadline.after(0.1), "it") == "it"
+    thread.join()
+
+
+def test_a_coroutine_that_was_waited_for_while_all_stood_still_is_waited_for_on(hub: Hub) -> None:
+    async def stand_still_and_go_on() -> str:
+        time.sleep(STANDSTILL_SECONDS)  # noqa: ASYNC251  # the loop stands still
+        await asyncio.sleep(0.1)
+        return "it"
+
+    assert hub.run(stand_still_and_go_on(), Deadline.after(0.1), "it") == "it"
+
+
+def test_it_ends_all_the_same(hub: Hub) -> None:
+    def hold() -> None:
+        with hub._changed:
+            time.sleep(STANDSTILL_SECONDS)
+
+    began = time.monotonic()
+    thread = threading.Thread(target=hold)
+    with pytest.raises(DeadlineExpired, match=r"waited [23]\.\d s for a miracle"):
+        hub.until(lambda: None if thread.ident else thread.start(), Deadline.after(0.1), "a miracle")
+    with pytest.raises(DeadlineExpired, match=r"waited [23]\.\d s for a miracle"):
+        hub.run(_stands_still_for_ever(), Deadline.after(0.1), "a miracle")
+    assert time.monotonic() - began < 20
+
+
+async def _stands_still_for_ever() -> None:
+    time.sleep(STANDSTILL_SECONDS)  # noqa: ASYNC251  # the loop stands still
+    await asyncio.Event().wait()
+
+
+def test_a_deadline_that_was_over_before_is_not_put_off(hub: Hub) -> None:
+    over = Deadline(1.0, time.monotonic() - 100)
+    with pytest.raises(DeadlineExpired, match=r"waited 1\.0 s for it"):
+        hub.until(lambda: None, over, "it")
+    with pytest.raises(DeadlineExpired, match=r"waited 1\.0 s for it"):
+        hub.run(asyncio.sleep(60), over, "it")
