@@ -90,7 +90,7 @@ def run(order: Order, workshop: Workshop, qemu: QemuBinary, accel: str) -> int:
                 hear_out(guest)
             else:
                 _attend(guest)
-            machine.wait_exit(Deadline.after(ANSWER_SECONDS))
+            machine.end_well(Deadline.after(ANSWER_SECONDS))
             guest.checks()
         except (Failure, Unsupported) as error:
             sys.stderr.write(f"harness: {error}\n")

@@ -21,7 +21,7 @@ from typing import IO, Any, ClassVar, Self
 
 from harness.assets.qemu import QemuBinary
 from harness.deadline import Deadline
-from harness.errors import HarnessError, HostFailure, KernelFailure, StateDiffers, Suspect, Unsupported
+from harness.errors import DeadlineExpired, HarnessError, HostFailure, KernelFailure, StateDiffers, Suspect, Unsupported
 from harness.events import Timeline
 from harness.host.protocol import Host, Process, how_it_ended
 from harness.kvm.account import Account, as_asked
@@ -288,17 +288,21 @@ class KvmMachine:
 
     def end_well(self, deadline: Deadline) -> None:
         """As `AnyMachine.end_well`."""
-        if self.wait_exit(deadline):
-            self._hear_out()
-            self.check_alive()
+        if status := self.wait_exit(deadline):
+            with suppress(DeadlineExpired):
+                self._hear_out()
+            raise self._ended(status)
 
     def check_alive(self) -> None:
         """Raise KernelFailure with its last words if the process is gone and these are heard, HostFailure if its host is."""
         self.host.check()
         if (status := self.process.poll()) is None or not self._silent:
             return
+        raise self._ended(status)
+
+    def _ended(self, status: int) -> KernelFailure:
         words = self._word or self.last_words()
-        raise KernelFailure(f"the VMM {how_it_ended(status)}" + (f": {words}" if words else ""), where=self.side)
+        return KernelFailure(f"the VMM {how_it_ended(status)}" + (f": {words}" if words else ""), where=self.side)
 
     def _hear_out(self) -> None:
         """Wait for the last word of a process that is gone, which may be heard a moment after its end."""

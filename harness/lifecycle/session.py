@@ -149,7 +149,7 @@ def restore(path: Path, ground: Ground) -> int:
         machine.cont()
         guest.go()
         guest.hear_until("end", Deadline.after(BOOT_SECONDS))
-        machine.wait_exit(Deadline.after(ANSWER_SECONDS))
+        machine.end_well(Deadline.after(ANSWER_SECONDS))
         guest.checks()
 
     return _outcome(play, machines)

@@ -1,4 +1,4 @@
-"""What is known of a case that ended badly, collected while its machines are still there: what its bundle is made of."""
+"""What is known of a case that ended badly, collected while its machines' files are still there: what its bundle is made of."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def evidence(trial: Trial, case: Case, options: tuple[str, ...], provenance: Map
 
 
 def _kernel_sides(trial: Trial) -> Iterator[Side]:
-    """Give the host of each kernel under test, with its log since the case began."""
+    """Give the host of each kernel under test, with its log since it was last read: by the end of the case before."""
     names = [kernel.name for kernel, _ in trial.marks]
     for number, (kernel, mark) in enumerate(trial.marks):
         side = _side(kernel.machine) if kernel.machine else Side("", ())

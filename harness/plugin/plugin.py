@@ -359,7 +359,7 @@ def pytest_runtest_makereport(
 
 
 def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
-    """Return the case, a known issue recognised, with its bundle written while the machines are still there."""
+    """Return the case, a known issue recognised, with its bundle written while its machines' files are still there."""
     trial = item.stash.get(_TRIAL, None)
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, pytest.skip.Exception):

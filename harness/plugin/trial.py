@@ -58,8 +58,10 @@ PACE_UNDER_KVM = 6
 # How often a guest arranges its instant, each time so many times further ahead, before the computer is given up as too slow.
 ARRANGEMENTS = 3
 FURTHER = 4
-# For a host to show that it is there.
+# For a host to show that it is there, and, times the pace, for a process to end that was told to.
 _ANSWER_SECONDS = 20.0
+# So far apart may two clocks of this computer be by reading one after the other, in s.
+_CLOCKS_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,9 @@ class Trial:
     # On this computer's clock, in s: when the guest's machine was started, and when the guest was told to go on.
     _booted: float = 0.0
     _went: float = 0.0
-    # What `pressure.stalled` gave when the guest's machine was started.
+    # What `pressure.stalled` and the time of day gave when the guest's machine was started.
     _stalled: float = 0.0
+    _time_of_day: float = 0.0
     _spec: MachineSpec | None = None
     _payload: Path | None = None
     # What the machines of the source and of the destination have beside that, fields of MachineSpec by name.
@@ -114,7 +117,7 @@ class Trial:
     # What the scenario found out, for results and reports beside the parameters.
     found: dict[str, Scalar] = field(default_factory=dict)
     _grounds: Sequence[Ground] = ()
-    # The kernels under test, each with how far its log had come.
+    # The kernels under test, each with how far its log had been read.
     marks: Sequence[tuple[Watched, int]] = ()
     # Whether what happened speaks against a host, or its kernel.
     _spoiled: bool = False
@@ -177,7 +180,10 @@ class Trial:
 
         Under TCG its counter is QEMU's virtual clock, which stands still whenever the machine does (system/cpu-timers.c).
         """
-        took = self._went - self._booted - (stood_still(self.machines) if self.source.accel == "tcg" else 0.0)
+        took = self._went - self._booted
+        # QEMU's events have the time of day, which somebody may have set.
+        if self.source.accel == "tcg" and abs(_time_of_day() - self._time_of_day) < _CLOCKS_SECONDS:
+            took -= stood_still(self.machines)
         if took < missed.elapsed:
             words = f"the guest's counter went on by {missed.elapsed * 1000:.1f} ms in {took * 1000:.1f} ms"
             raise TimerFailure(words, suspect=self.source.culprit) from missed
@@ -246,7 +252,7 @@ class Trial:
             # Elsewhere, whoever runs the host has seen to it that there is room.
             self._open.enter_context(slots.held(self.bench.slots, spec.vcpus, slots.capacity()))
         self._spec, self._payload = spec, self.bench.payloads.path(name)
-        self._booted, self._stalled = time.monotonic(), pressure.stalled()
+        self._booted, self._stalled, self._time_of_day = time.monotonic(), pressure.stalled(), _time_of_day()
         guest = Guest(name, given, self.start("source", Start.RUNNING))
         self.guests.append(guest)
         guest.reach_now()
@@ -394,7 +400,7 @@ class Trial:
             yield
             for machine in self.machines:
                 if machine.dismissed:
-                    machine.end_well(Deadline.after(_ANSWER_SECONDS))
+                    machine.end_well(Deadline.after(_ANSWER_SECONDS * self.bench.pace))
         except HarnessError as error:
             self._spoiled = isinstance(error, HostFailure)
             self.check_kernels()  # a complaint of the kernel explains whatever else went wrong
@@ -403,6 +409,7 @@ class Trial:
                 self.blame(error)
                 # What differs belongs to the sentence: whoever excuses the failure has to excuse it too.
                 error.what += self.tally.difference_words() + self.storm_words()
+            self._end_machines()
             raise
         self.conclude()
 
@@ -428,7 +435,12 @@ class Trial:
         if self.guests and not any(guest.messages for guest in self.guests):
             raise NoEvidence("no guest said a word")
         self.tally.must_prove_something()
-        if self.marks:  # a kernel may complain of the end of a VM
+        self._end_machines()
+
+    def _end_machines(self) -> None:
+        """Where a kernel is under test, end what runs on it: it may complain of that. Raises as `check_kernels`."""
+        if self.marks and not self._spoiled:
+            self.timeline.add("harness", "end", "every machine that is left")
             self._open.close()
             self.check_kernels()
 
@@ -442,6 +454,8 @@ class Trial:
         for kernel, mark in self.marks:
             if troubles := kernel.troubles(mark):
                 self._spoiled = True
+                for each, _ in self.marks:  # another ground's may be the same one, and the rest of this is still to come
+                    each.read = None
                 more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
                 raise KernelFailure(f"the kernel of {kernel.name} says: {troubles[0]}{more}", suspect=kernel.suspect)
 
@@ -512,6 +526,11 @@ class Trial:
         machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)
+
+
+def _time_of_day() -> float:
+    """Return when the clock of `_booted` was 0, by the time of day: another number after that was set."""
+    return time.time() - time.monotonic()
 
 
 def stood_still(machines: Iterable[AnyMachine]) -> float:

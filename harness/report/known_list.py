@@ -44,7 +44,8 @@ def _standing(issue: Issue, about: Sequence[Try], today: date) -> Standing:
         doubts.append(f"expired on {issue.expires}: it excuses nothing any more")
     if issue.rate:
         failed, tried = map(int, issue.rate.split(" of "))
-        away = next((count for count, each in enumerate(reversed(about)) if each in excused), len(about))
+        went_well = [each.verdict in (Verdict.FIXED, Verdict.PASS) for each in reversed(about)]
+        away = [*went_well, False].index(False)
         if away * failed >= _CHANCES * tried:
             doubts.append(f"did not fail in the last {away} tries, and is said to in {issue.rate}")
     elif about and not excused:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from harness.errors import (
+    Blocked,
     DeadlineExpired,
     Failure,
     GuestFailure,
@@ -82,6 +83,7 @@ class Cases:
     """Cases one after another on one ground, whose kernel writes its log to a file."""
 
     log: Path
+    others: tuple[Ground, ...] = ()
 
     def __post_init__(self) -> None:
         self.log.write_text("[ 0.1] booted\n")
@@ -95,7 +97,7 @@ class Cases:
             file.write(words)
 
     def begin(self) -> Trial:
-        bench = type("Bench", (), {"grounds": lambda _: [self.ground]})
+        bench = type("Bench", (), {"grounds": lambda _: [self.ground, *self.others]})
         trial = Trial(cast(Any, bench), {"lifecycle": "straight"})
         trial.settled()
         trial.count(registers=1)
@@ -140,6 +142,26 @@ def test_a_complaint_that_was_half_there_when_it_was_looked_for_is_read_whole_la
         pass
     cases.complain(WARNING[12:])
     complains(cases.begin())
+
+
+def test_a_kernel_that_complains_when_the_machines_of_a_failed_case_end_fails_that_one(cases: Cases) -> None:
+    trial = cases.begin()
+    trial._open.callback(cases.complain)
+    with pytest.raises(KernelFailure, match="at arch/arm64/kvm/arm.c"), trial.explained():
+        raise Blocked("no, says QEMU")
+    with cases.begin().explained():
+        pass
+
+
+def test_one_complaint_in_the_log_of_both_sides_fails_one_case(cases: Cases) -> None:
+    (kernel,) = cases.ground.kernels
+    twin = replace(cases.ground, kernels=(replace(kernel),), workshop=cast(Any, type(cases.ground.workshop)))
+    cases.others = (twin,)
+    trial = cases.begin()
+    cases.complain()
+    complains(trial)
+    with cases.begin().explained():
+        pass
 
 
 def test_where_a_case_settles_in_twice_it_forgets_no_complaint(cases: Cases) -> None:
