@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from harness.assets import cache
@@ -51,22 +54,46 @@ def probe(argv: Sequence[str], env: Mapping[str, str], *, stamp: Path | None) ->
 def _ask(argv: Sequence[str], env: Mapping[str, str]) -> tuple[Version, str]:
     """Ask by QMP: `query-target` is the one answer that names the architecture of the binary."""
     name = next((word for word in argv if Path(word).name.startswith("qemu-system")), argv[0])
+    pipe = subprocess.PIPE
     try:
-        run = subprocess.run(
-            [*argv, *QUESTION],
-            input=QUESTIONS,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=SECONDS,
-            env={**os.environ, **env},
-            check=False,
-        )
+        with ExitStack() as stack:
+            with _undisturbed():
+                process = stack.enter_context(
+                    subprocess.Popen(
+                        [*argv, *QUESTION],
+                        stdin=pipe,
+                        stdout=pipe,
+                        stderr=pipe,
+                        text=True,
+                        errors="replace",
+                        env={**os.environ, **env},
+                    )
+                )
+                stack.callback(process.kill)
+            stdout, stderr = process.communicate(QUESTIONS, SECONDS)
     except OSError as error:
         raise UsageError(f"{name} cannot be started: {error.strerror}", remedy=_REMEDY) from error
     except subprocess.TimeoutExpired as error:
         raise UsageError(f"{name} did not answer as a QEMU within {SECONDS} s", remedy=_REMEDY) from error
-    return read_answer(name, run.stdout, run.stderr, run.returncode)
+    return read_answer(name, stdout, stderr, process.returncode)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let a signal that ends us wait until the block is done: nobody could end a process whose start it interrupted."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    caught = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in caught:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in caught.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def read_answer(name: str, stdout: str, stderr: str, status: int) -> tuple[Version, str]:

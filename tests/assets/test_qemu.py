@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.assets import cache, guests, probe, qemu, setup
 from harness.errors import MissingError, UsageError
+from harness.host.signals import ended_by_signals
 from tests.assets import lab_samples
 from tests.assets.conftest import Programs, Told, qemu_script
 
@@ -84,6 +89,25 @@ def test_one_that_does_not_answer_is_not_waited_for(programs: Programs, monkeypa
     monkeypatch.setattr(probe, "SECONDS", 0.2)
     with pytest.raises(UsageError, match="did not answer as a QEMU"):
         qemu.resolve(str(programs.add("mine", "exec sleep 60")))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_one_is_being_started_leaves_nothing_running(
+    number: signal.Signals, programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[str]] = []
+    popen = subprocess.Popen
+
+    def disturbed(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
+        started.append(popen(*arguments, **options))
+        signal.raise_signal(number)  # as when a busy computer lets us go on only after the program has begun
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", disturbed)
+    with pytest.raises((KeyboardInterrupt, SystemExit)), ended_by_signals() if number == signal.SIGTERM else nullcontext():
+        qemu.resolve(str(programs.add("mine", "exec sleep 60")))
+    assert started[0].poll() == -signal.SIGKILL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_paths_that_cannot_be_meant(tmp_path: Path) -> None:

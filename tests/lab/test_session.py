@@ -141,7 +141,7 @@ def test_a_shell_has_a_terminal_that_follows_ours_and_leaves_ours_as_it_was() ->
         child.setwinsize(40, 120)
         child.sendline("sleep 1; stty size")
         child.expect("40 120")
-        child.sendline("echo begun; sleep 1000")
+        child.sendline("sh -c 'echo begun; exec sleep 1000'")  # said by what has the terminal then
         child.expect("\r\nbegun\r\n")
         child.sendcontrol("c")
         child.sendline("exit 5")
