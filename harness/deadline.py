@@ -35,13 +35,15 @@ class Deadline:
         return self.remaining == 0.0
 
     def put_off(self) -> Deadline | None:
-        """Return how long more to wait where the end of a wait was noticed long after this: as long again as it was late.
+        """Return how long more to wait where the end of a wait was noticed long after this: as long as it was late.
 
         Then the computer stood still (a virtual one that was paused), or this process had no time, and what it waited for had
-        none either. None where it was noticed in time.
+        none either. At most as long as the whole wait was to be. None where it was noticed in time.
         """
-        late = time.monotonic() - self.at
-        return Deadline(self.seconds + 2 * late, self.at + 2 * late) if late > _NOTICED_SECONDS else None
+        now = time.monotonic()
+        late = now - self.at
+        more = min(late, self.seconds)
+        return Deadline(self.seconds + late + more, now + more) if late > _NOTICED_SECONDS else None
 
     def sooner(self, seconds: float) -> Deadline:
         """Return a deadline `seconds` from now, or this one where it comes first."""
