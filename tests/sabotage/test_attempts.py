@@ -15,7 +15,7 @@ from harness.lifecycle.passage import Passage
 from harness.qemu import migration
 from harness.qemu.hub import Hub
 from harness.qemu.machine import Machine
-from tests.sabotage.parts import NewTrial, start
+from tests.sabotage.parts import NewTrial, SabotagedTrial, start
 
 # Far longer than both sides need to come to any phase on one connection alone.
 LATE_SECONDS = 0.5
@@ -35,13 +35,18 @@ class LateChannels(Hub):
         self.hub.heard()
 
 
+def sides(new_trial: NewTrial, lifecycle: str, payload: str) -> tuple[SabotagedTrial, Machine, Machine]:
+    """Return a case with its guest arranged, and a machine that waits for it."""
+    trial = new_trial(lifecycle)
+    source = start(trial, payload).machine
+    assert isinstance(source, Machine)
+    return trial, source, Passage(trial.start).twin()
+
+
 @pytest.mark.parametrize("phase", ["set-up", "ram"], ids=lambda phase: f"attempt: late channels, {phase}")
 def test_waits_for_a_channel_that_is_late(phase: str, new_trial: NewTrial) -> None:
     """Without it the destination has not begun, and hangs for what it then loses (known issue qemu-multifd-destination-hangs)."""
-    trial = new_trial("multifd")
-    source = start(trial, "memory").machine
-    assert isinstance(source, Machine)
-    destination = Passage(trial.start).twin()
+    trial, source, destination = sides(new_trial, "multifd", "memory")
     with Attempt.begun(source, destination, ("multifd",), LateChannels(trial.source.workshop.hub)) as attempt:
         attempt.reach(phase)
         assert (attempt.line.connections, migration.status(destination)) == (3, "active")
@@ -52,10 +57,7 @@ def test_waits_for_a_channel_that_is_late(phase: str, new_trial: NewTrial) -> No
 
 def test_the_memory_of_a_postcopy_guest_is_missing_for_as_long_as_it_takes(new_trial: NewTrial) -> None:
     """Trickling in, that of a small guest is there after a third of a second, and what is killed then is killed too late."""
-    trial = new_trial("postcopy")
-    source = start(trial, "timers").machine
-    assert isinstance(source, Machine)
-    destination = Passage(trial.start).twin()
+    trial, source, destination = sides(new_trial, "postcopy", "timers")
     with Attempt.begun(source, destination, ("return-path", "postcopy-ram"), trial.source.workshop.hub) as attempt:
         attempt.reach(SWITCHED)
         time.sleep(4 * LATE_SECONDS)
@@ -78,10 +80,7 @@ class SlowLine(Line):
 def test_what_is_on_its_way_when_a_source_has_cancelled_arrives(new_trial: NewTrial, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut short, the channel that was held ends where its destination does not notice (qemu-multifd-destination-hangs)."""
     monkeypatch.setattr("harness.faults.attempt.Line", SlowLine)
-    trial = new_trial("multifd")
-    source = start(trial, "memory").machine
-    assert isinstance(source, Machine)
-    destination = Passage(trial.start).twin()
+    trial, source, destination = sides(new_trial, "multifd", "memory")
     with Attempt.begun(source, destination, ("multifd", "return-path"), trial.source.workshop.hub) as attempt:
         attempt.reach(CHANNELS)
         cancel(attempt)
