@@ -6,6 +6,7 @@ The guest stays the same one when a lifecycle carries it into another process: `
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -31,6 +32,8 @@ class Guest:
         self.messages: list[Message] = []
         # How many of the messages had come when the lifecycle was over and the guest was told so.
         self.went = 0
+        # When it was told so, and each time that it was asked how things stand since, in s on this computer's clock.
+        self.asked: list[float] = []
         # The registers of its stopped machines while the lifecycle went on, where counters stand still with the machine.
         self.stopped: list[State] = []
 
@@ -40,13 +43,17 @@ class Guest:
         Raises GuestFailure for garbage and panics, Unsupported with the guest's reason when it skips, QemuFailure when the
         machine ends, GuestSilent.
         """
-        message = parse(self.machine.console.line(deadline, what), side=self.machine.side)
+        message = self._parsed(self.machine.console.line(deadline, what), self.machine)
         self.messages.append(message)
         if message.kind == "skip":
             raise Unsupported(message.text, where=f"{self.name} on {self.machine.spec.cpu}")
         if message.kind == "panic":
             raise GuestFailure(f"the guest panicked: {message.text}", where=self.machine.side)
         return message
+
+    @staticmethod
+    def _parsed(line: str, machine: AnyMachine) -> Message:
+        return parse(line, side=machine.side, heard=time.monotonic())
 
     def hear_until(self, kind: str, deadline: Deadline) -> Message:
         """Return the next message of that kind; those before it are kept in `messages`. Errors as `hear`."""
@@ -75,11 +82,11 @@ class Guest:
         """
         for left, entered in pairwise(machines):
             lines, rest = left.console.leftover()
-            self.messages += [parse(line, side=left.side) for line in lines]
+            self.messages += [self._parsed(line, left) for line in lines]
             entered.console.continues(rest)
             self.machine = entered
         lines, rest = self.machine.console.leftover()
-        self.messages += [parse(line, side=self.machine.side) for line in lines]
+        self.messages += [self._parsed(line, self.machine) for line in lines]
         self.machine.console.continues(rest)
 
     def restart(self) -> None:
@@ -97,10 +104,12 @@ class Guest:
     def go(self) -> None:
         """Tell the guest that the lifecycle is over."""
         self.went = len(self.messages)
+        self.asked = [time.monotonic()]
         self.machine.console.say(b"g")
 
     def ask(self) -> None:
         """Have the guest say how things stand; its `timer` or `beat` lines come as messages."""
+        self.asked.append(time.monotonic())
         self.machine.console.say(b"?")
 
     def end(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.errors import GuestFailure
 
@@ -24,11 +24,15 @@ Value = int | str
 
 @dataclass(frozen=True)
 class Message:
-    """One line of the guest. Numbers are `int`, words and the text `str`; `side` is the machine it was heard from."""
+    """One line of the guest. Numbers are `int`, words and the text `str`; `side` is the machine it was heard from.
+
+    `heard`: when, in s on this computer's clock.
+    """
 
     kind: str
     values: Mapping[str, Value]
     side: str = ""
+    heard: float = field(default=0.0, compare=False)
 
     def number(self, key: str) -> int:
         """Return a number. Raises GuestFailure when the guest left it out or wrote a word there."""
@@ -47,7 +51,7 @@ class Message:
         return self.word("text")
 
 
-def parse(line: str, *, side: str = "") -> Message:
+def parse(line: str, *, side: str = "", heard: float = 0.0) -> Message:
     """Return the message in a line (without its end). Raises GuestFailure with the text for anything else."""
     match = _LINE.fullmatch(line)
     if match is None:
@@ -68,4 +72,4 @@ def parse(line: str, *, side: str = "") -> Message:
         word = pair["value"]
         values[pair["key"]] = int(word, 0) if word[0].isdigit() else word
         rest = rest[pair.end() :]
-    return Message(match["kind"], values, side)
+    return Message(match["kind"], values, side, heard)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, GuestFailure, GuestSilent, InstantMissed, InterruptLate, NoEvidence, TimerFailure
 from harness.guest import witness
@@ -59,11 +62,16 @@ def arrangement(guest: Guest) -> timers.Arrangement:
 
 def readings(guest: Guest) -> list[timers.Reading]:
     """Return everything that the guest read in its timers, in order."""
-    return [
-        _reading(message, before_go=index < guest.went)
-        for index, message in enumerate(guest.messages)
-        if message.kind in _KINDS
-    ]
+    read: list[timers.Reading] = []
+    # Of each vCPU, when it was asked what it has not answered yet.
+    asked: dict[int, Iterator[float]] = {}
+    for index, message in enumerate(guest.messages):
+        if message.kind in _KINDS:
+            reading = _reading(message, before_go=index < guest.went)
+            if message.kind == "timer" and not reading.before_go:
+                reading = replace(reading, asked=next(asked.setdefault(reading.cpu, iter(guest.asked)), None))
+            read.append(reading)
+    return read
 
 
 def hear_out(guest: Guest) -> None:
@@ -128,7 +136,8 @@ def _reading(message: Message, *, before_go: bool) -> timers.Reading:
         raise GuestFailure(f"`{kind}` is no reading of a timer", where=message.side)
     numbers = {key: message.number(key) for key in ("cpu", "cval", "cnt", "ctl")}
     optional = {key: message.number(key) for key in ("n", "intid", "run", "since") if key in message.values}
-    return timers.Reading(kind=kind, **numbers, **optional, before_go=before_go)  # type: ignore[arg-type]  # narrowed above
+    known = {**numbers, **optional, "before_go": before_go, "heard": message.heard}
+    return timers.Reading(kind=kind, **known)  # type: ignore[arg-type]  # narrowed above
 
 
 def _hear_timers(guest: Guest, vcpus: int) -> None:

@@ -32,7 +32,10 @@ EXPECTED = {"armed": 1, "armed-far": 0, "expired-masked": 1, "pending": 1, "acti
 # computer runs late; half a second is far above what was seen and far below "never".
 BOUND_SECONDS = 0.5
 
-Kind = Literal["lost", "surplus", "early", "late", "istatus", "changed", "backwards", "wrong"]
+# So far apart may a counter and this computer's clock be, in s: what reading one after the other takes, with much to spare.
+PACE_SECONDS = 0.1
+
+Kind = Literal["lost", "surplus", "early", "late", "istatus", "changed", "backwards", "pace", "wrong"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class Reading:
     run: int | None = None
     # The timer's counter when the guest ended what had held the interrupt back; 0 before, or where it held nothing back.
     since: int = 0
+    # On this computer's clock, in s: when the reading was heard, and of a `timer` when the guest was asked for it.
+    heard: float = 0.0
+    asked: float | None = None
 
     @property
     def lead(self) -> int:
@@ -111,7 +117,8 @@ def find(asked: Arrangement, readings: Sequence[Reading]) -> list[Finding]:
         findings += _each_interrupt(asked, own, cpu)
         findings += _survived(asked, own, cpu)
         findings += _counter(asked, own, cpu)
-    order: tuple[Kind, ...] = ("lost", "early", "surplus", "late", "istatus", "backwards", "changed", "wrong")
+        findings += _pace(asked, own, cpu)
+    order: tuple[Kind, ...] = ("lost", "early", "surplus", "late", "istatus", "backwards", "pace", "changed", "wrong")
     return sorted(findings, key=lambda finding: order.index(finding.kind))
 
 
@@ -262,4 +269,21 @@ def _counter(asked: Arrangement, own: Sequence[Reading], cpu: int) -> list[Findi
         if later.cnt < earlier.cnt:
             back = asked.milliseconds(earlier.cnt - later.cnt)
             return [Finding("backwards", cpu, f"the counter of vCPU {cpu} went back by {back}")]
+    return []
+
+
+def _pace(asked: Arrangement, own: Sequence[Reading], cpu: int) -> list[Finding]:
+    """The counter goes on as this computer's clock does, from the first answer after the lifecycle on.
+
+    A reading was made after the guest had been asked for it and before it was heard, so however busy the computer is, no less
+    time lies between two of them than from hearing the first to asking for the second, and no more than the other way round.
+    """
+    answers = [(reading, reading.asked) for reading in own if reading.asked is not None]
+    for later, then in answers[1:]:
+        first, before = answers[0]
+        gone = (later.cnt - first.cnt) / asked.freq
+        least, most = then - first.heard, later.heard - before
+        if not least - PACE_SECONDS <= gone <= most + PACE_SECONDS:
+            took = least if gone < least else most
+            return [Finding("pace", cpu, f"the counter of vCPU {cpu} went on by {gone * 1000:.1f} ms in {took * 1000:.1f} ms")]
     return []

@@ -183,6 +183,27 @@ def test_what_is_wrong_is_found(name: str) -> None:
         raise AssertionError("\n".join(finding.text for finding in findings if finding.kind == kind))
 
 
+def answer(cnt: int, asked: float, heard: float) -> Reading:
+    return replace(timer(cnt, 10**9, ARMED), asked=asked, heard=heard)
+
+
+FIRST = answer(1000, asked=4.0, heard=5.0)
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (answer(2950, asked=7.0, heard=9.0), None),  # the guest may have read it at any time from 7 to 9
+        (answer(5950, asked=7.0, heard=9.0), None),
+        (answer(2850, asked=7.0, heard=9.0), "the counter of vCPU 0 went on by 1850.0 ms in 2000.0 ms"),
+        (answer(6150, asked=7.0, heard=9.0), "the counter of vCPU 0 went on by 5150.0 ms in 5000.0 ms"),
+    ],
+)
+def test_the_counter_goes_on_as_this_computers_clock_does(second: Reading, words: str | None) -> None:
+    found = find(asked("armed-far"), [arranged(100, 10**9, ARMED), FIRST, second])
+    assert [finding.text for finding in found] == ([words] if words else [])
+
+
 def test_what_is_worst_comes_first() -> None:
     assert kinds("armed", [ARRANGED, timer(90, 201, ARMED), timer(1700, 200, ARMED)])[0] == "lost"
     assert kinds("armed", [ARRANGED, timer(150, 201, 3), irq(180, 200, 1, ctl=0)])[:3] == ["early", "istatus", "changed"]
