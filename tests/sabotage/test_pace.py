@@ -19,7 +19,8 @@ OVERTAKEN_SECONDS = 0.3
 def late(passage: Passage, machine: Machine) -> Machine:
     """Save a guest that has not read its counter for a long time."""
     time.sleep(OVERTAKEN_SECONDS)
-    return LIFECYCLES["file"].run(passage, machine)
+    restored: Machine = LIFECYCLES["file"].run(passage, machine)
+    return restored
 
 
 @pytest.mark.parametrize("oracle", ["counter-oracle: a quarter of the frequency, overtaken"])
