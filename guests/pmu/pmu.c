@@ -18,6 +18,7 @@ static struct {
 #define CYCLES		(1UL << 31)	/* its bit in PMCNTENSET_EL0 */
 #define FILTER_NSH	(1UL << 27)	/* count at EL2, too */
 #define BUSY_US		2000
+#define FAR		(1UL << 60)	/* where it starts: one that began again at 0 would not come back here */
 
 static uint64_t before[MAX_VCPUS];
 
@@ -39,11 +40,12 @@ static void start(void *unused)
 	(void)unused;
 	write_sysreg(pmccfiltr_el0, FILTER_NSH);
 	write_sysreg(pmcntenset_el0, CYCLES);
+	write_sysreg(pmccntr_el0, FAR);
 	write_sysreg(pmcr_el0, read_sysreg(pmcr_el0) | PMCR_E | PMCR_LC);
 	isb();
 	delay_us(BUSY_US);
 	before[cpu_index()] = cycles();
-	check(before[cpu_index()] != 0, "PMCCNTR_EL0 does not count before the lifecycle");
+	check(before[cpu_index()] > FAR, "PMCCNTR_EL0 does not count before the lifecycle");
 	say("arranged cpu=%u cycles=%lu", cpu_index(), before[cpu_index()]);
 }
 
@@ -54,8 +56,10 @@ static void compare(void *unused)
 	(void)unused;
 	if (arg.sabotage == STOPS)
 		write_sysreg(pmcntenclr_el0, CYCLES);
-	if (arg.sabotage == BACK)
+	if (arg.sabotage == BACK) {
 		write_sysreg(pmccntr_el0, 0);
+		delay_us(2 * BUSY_US);
+	}
 	isb();
 	first = cycles();
 	delay_us(BUSY_US);

@@ -28,6 +28,7 @@
 
 struct fp {
 	uint64_t fpcr, fpsr, svcr, vl, svl;
+	bool with_zt0;
 	uint64_t z[32 * VL_MOST / 8], p[16 * VL_MOST / 64], ffr[VL_MOST / 64];	/* each as long as vl says; V: 16 bytes */
 	uint64_t za[VL_MOST * VL_MOST / 8], zt0[8];
 };
@@ -111,6 +112,7 @@ void fp_choose(unsigned sets, uint64_t seed)
 	if (sets & FP_ZA) {
 		had->svcr = SVCR_ZA;
 		had->svl = sme_bytes();
+		had->with_zt0 = have_sme2();
 		fill(had->za, had->svl * had->svl, seed, 4);
 		fill(had->zt0, sizeof(had->zt0), seed, 7);
 	}
@@ -153,7 +155,7 @@ void fp_say(unsigned sets)
 	}
 	if (sets & FP_ZA) {
 		say("reg cpu=%u name=svcr value=%#lx", cpu_index(), had->svcr);
-		if (have_sme2())
+		if (had->with_zt0)
 			say_long("zt0", nameless, had->zt0, sizeof(had->zt0));
 	}
 }
@@ -166,7 +168,7 @@ void fp_load(unsigned sets)
 		write_sysreg(SVCR, had->svcr);
 		isb();
 		za_load(had->za);
-		if (have_sme2())
+		if (had->with_zt0)
 			zt0_load(had->zt0);
 	}
 	if (sets & FP_Z)
@@ -195,7 +197,7 @@ void fp_capture(unsigned sets)
 		v_save(has->z);
 	if (has->svcr & SVCR_ZA) {
 		za_save(has->za);
-		if (have_sme2())
+		if (had_by[cpu_index()].with_zt0)
 			zt0_save(has->zt0);
 		write_sysreg(SVCR, 0);
 	}
@@ -251,7 +253,7 @@ void fp_verify(unsigned sets)
 		same_length = check(had->svl == has->svl, "the SME vector length had %lu bytes, has %lu", had->svl, has->svl);
 		if (same_length && has->svcr & SVCR_ZA) {
 			verify_array("ZA row ", (unsigned)had->svl, had->za, has->za, had->svl);
-			if (have_sme2())
+			if (had->with_zt0)
 				verify_array("ZT", 1, had->zt0, has->zt0, sizeof(had->zt0));
 		}
 	}

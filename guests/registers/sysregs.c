@@ -96,6 +96,7 @@ static bool left_out(const struct reg *reg)
 }
 
 static struct values {
+	bool chosen;	/* there from the start: one that has gone since is met by its access, not passed over */
 	uint64_t old, had, has;
 } values[PATTERN_VCPUS][ROWS];
 
@@ -118,20 +119,22 @@ static bool wanted(const struct reg *reg, unsigned sets)
 	return (reg->set & sets) && (reg->where & here) && !left_out(reg) && reg->number < reg->have();
 }
 
-#define for_each(reg, sets) \
-	for (const struct reg *reg = table; reg < table + ROWS; reg++) if (wanted(reg, sets))
-
 static struct values *values_of(const struct reg *reg)
 {
 	return &values[cpu_index()][reg - table];
 }
 
+#define for_each(reg, condition) \
+	for (const struct reg *reg = table; reg < table + ROWS; reg++) if (condition)
+#define for_each_chosen(reg, sets) for_each(reg, (reg->set & (sets)) && values_of(reg)->chosen)
+
 void sysregs_choose(unsigned sets, uint64_t seed)
 {
-	for_each(reg, sets) {
+	for_each(reg, wanted(reg, sets)) {
 		struct values *v = values_of(reg);
 		uint64_t bits = reg->value ? reg->value : pattern(seed, 1, (uint64_t)(reg - table));
 
+		v->chosen = true;
 		v->old = reg->get();
 		if (((v->old ^ bits) & reg->mask) == 0)
 			bits = ~bits;	/* a pattern that is the old value would prove nothing */
@@ -149,13 +152,13 @@ void sysregs_choose(unsigned sets, uint64_t seed)
 
 void sysregs_say(unsigned sets)
 {
-	for_each(reg, sets)
+	for_each_chosen(reg, sets)
 		say("reg cpu=%u name=%s value=%#lx", cpu_index(), reg->name, values_of(reg)->had);
 }
 
 void sysregs_load(unsigned sets)
 {
-	for_each(reg, sets)
+	for_each_chosen(reg, sets)
 		if (reg->mask)
 			reg->put(values_of(reg)->had);
 	isb();
@@ -163,9 +166,9 @@ void sysregs_load(unsigned sets)
 
 void sysregs_capture(unsigned sets)
 {
-	for_each(reg, sets)
+	for_each_chosen(reg, sets)
 		values_of(reg)->has = reg->get();
-	for_each(reg, sets)
+	for_each_chosen(reg, sets)
 		if (reg->mask)
 			reg->put(values_of(reg)->old);
 	isb();
@@ -184,7 +187,7 @@ void compare(const char *name, uint64_t had, uint64_t has)
 
 void sysregs_verify(unsigned sets)
 {
-	for_each(reg, sets) {
+	for_each_chosen(reg, sets) {
 		const struct values *v = values_of(reg);
 
 		if (!reg->lost)
