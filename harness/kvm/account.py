@@ -1,4 +1,4 @@
-"""What a machine on /dev/kvm has cost its host, and where its counters were put, judged: no storm, no other offset. Pure."""
+"""What a machine on /dev/kvm has cost its host, and where its counters were put, judged: no storm, no other time. Pure."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ _WRAP = 1 << 64
 
 
 def as_asked(counters: Mapping[str, Any], *, where: str) -> None:
-    """Say that the counters of each vCPU are the host's less the offset that was asked for.
+    """Say that each counter of each vCPU has gone on from what was asked for, by no more than the host's has meanwhile.
 
     `counters` is what `vmm.Vm._put_counters` returns. Raises StateDiffers.
     """
-    low, high = ((counters[when] - counters["offset"]) % _WRAP for when in ("before", "after"))
-    for number, held in enumerate(counters["held"]):
-        for register, text in held.items():
-            value = int.from_bytes(bytes.fromhex(text), "little")
-            if (value - low) % _WRAP > (high - low) % _WRAP:
-                said = f"{name_of(int(register, 16))} of vCPU {number} is {value:#x}, not from {low:#x} to {high:#x}"
-                raise StateDiffers(f"KVM_ARM_SET_COUNTER_OFFSET: {said}", where=where, suspect=Suspect.KERNEL_L0)
+    passed = (counters["after"] - counters["before"]) % _WRAP
+    for number, registers in enumerate(counters["vcpus"]):
+        for register, (asked, has) in registers.items():
+            if (has - asked) % _WRAP > passed:
+                name, most = name_of(int(register, 16)), (asked + passed) % _WRAP
+                said = f"{name} of vCPU {number} is {has:#x}, not from {asked:#x} to {most:#x}"
+                raise StateDiffers(f"{counters['by']}: {said}", where=where, suspect=Suspect.KERNEL_L0)

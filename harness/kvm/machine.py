@@ -230,8 +230,8 @@ class KvmMachine:
         self.execute("stop")
 
     def cont(self) -> None:
-        """Let all vCPUs run."""
-        self.execute("run")
+        """Let all vCPUs run; the clock has stood still. Raises StateDiffers where the counters are not as asked."""
+        self._judge_counters(self.execute("run"))
 
     def look(self, deadline: Deadline) -> State:  # noqa: ARG002  # as of a QEMU machine; an order has a deadline of its own
         """Return all state of the stopped machine as KVM shows it."""
@@ -252,9 +252,13 @@ class KvmMachine:
         kinds = {"el2": self.spec.el2, "e2h0": self.spec.e2h0 if e2h0 is None else e2h0}
         came = self.execute("restore", path=str(path), first_entry=first_entry, **kinds)
         self.timeline.add(self.side, "restore", _rounded(came["figures"]).removeprefix(", "))
-        if came["counters"]:
-            as_asked(came["counters"], where=self.side)
-            self.timeline.add(self.side, "counters", f"the host's less {came['counters']['offset']:#x} ticks")
+        self._judge_counters(came["counters"])
+
+    def _judge_counters(self, counters: Mapping[str, Any]) -> None:
+        if counters:
+            as_asked(counters, where=self.side)
+            asked = counters["vcpus"][0].values()
+            self.timeline.add(self.side, "counters", f"{counters['by']}: {', '.join(f'{ticks:#x}' for ticks, _ in asked)}")
 
     def rewrite(self) -> int:
         """Read every register of every vCPU and write it back; return how many. Raises RegistersRefused."""

@@ -75,6 +75,7 @@ PC, PSTATE, X0 = 0x6030000000100040, 0x6030000000100042, 0x6030000000100000
 # matters where there is EL2: both then write the one offset of the VM, and the virtual one is read with CNTVOFF_EL2 taken off
 # but is written without (arch_timer_set_user in arch/arm64/kvm/sys_regs.c), so the physical one has to have the last word.
 COUNTERS = (0x603000000013DF1A, 0x603000000013DF01)
+CNTVOFF_EL2 = 0x603000000013E703
 _TIMER_CRN = 14
 
 
@@ -891,10 +892,9 @@ class Vm:
 
     # -- running
 
-    def go(self) -> None:
-        """Let all vCPUs run."""
-        if self._counters:
-            self._put_counters()
+    def go(self) -> dict[str, Any]:
+        """Let all vCPUs run. Return what became of the counters, as `_put_counters`; nothing where they have never stood."""
+        counters = self._put_counters() if self._counters else {}
         self._since = time.monotonic()
         with self._changed:
             for vcpu in self.vcpus:
@@ -905,23 +905,36 @@ class Vm:
         for vcpu in self.vcpus:
             if vcpu.ident is None:
                 vcpu.start()
+        return counters
 
     def _put_counters(self) -> dict[str, Any]:
         """Give the VM the counters that it stood at: each by its register, or both by an offset to the host's.
 
-        Return the offset, and what the host's counter was before and after it was set and looked at, and what vCPUs have then.
+        Return by what, what the host's counter was before they were set and after all were looked at, and of each vCPU, by
+        register, what was asked for and what it has. Each write is to the VM, whose other vCPUs follow (timer_set_offset in
+        arch/arm64/kvm/arch_timer.c).
         """
-        if not self.config.get("by_offset"):
+        kvm, wrap = self.kvm, 1 << 64
+        virtual, physical = (int.from_bytes(self._counters[0][counter], "little") for counter in COUNTERS)
+        before = kvm.host_counter()
+        if self.config.get("by_offset"):
+            by, virtual = "KVM_ARM_SET_COUNTER_OFFSET", physical
+            kvm.set_counter_offset((before - physical) % wrap)
+        else:
+            by = "KVM_SET_ONE_REG"
             for counter in COUNTERS:
-                self.kvm.set(0, counter, self._counters[0][counter])
-            return {}
-        before = self.kvm.host_counter()
-        offset = (before - int.from_bytes(self._counters[0][COUNTERS[-1]], "little")) % (1 << 64)
-        self.kvm.set_counter_offset(offset)
-        # At vEL2 the virtual one is shown less CNTVOFF_EL2 as well.
-        plain = COUNTERS[-1:] if "el2" in self.config["features"] else COUNTERS
-        held = [{f"{counter:#x}": self.kvm.get(vcpu.number, counter).hex() for counter in plain} for vcpu in self.vcpus]
-        return {"offset": offset, "before": before, "after": self.kvm.host_counter(), "held": held}
+                kvm.set(0, counter, self._counters[0][counter])
+
+        def number(vcpu: int, register: int) -> int:
+            return int.from_bytes(kvm.get(vcpu, register), "little")
+
+        found = []
+        for vcpu in range(len(self.vcpus)):
+            if "el2" in self.config["features"]:
+                virtual = (physical - number(vcpu, CNTVOFF_EL2)) % wrap
+            asked = zip(COUNTERS, (virtual, physical), strict=True)
+            found.append({f"{counter:#x}": (ticks, number(vcpu, counter)) for counter, ticks in asked})
+        return {"by": by, "before": before, "after": kvm.host_counter(), "vcpus": found}
 
     def stop(self) -> None:
         """Have all vCPUs out of the guest, and nothing half done. Raises Trouble naming those that do not come."""
@@ -1487,9 +1500,9 @@ class Server:
         """Have a vCPU of the sample enter the guest and come back before its first instruction."""
         enter(self._asked().kvm, vcpu)
 
-    def do_run(self) -> None:
-        """Let it run."""
-        self._machine().go()
+    def do_run(self) -> dict[str, Any]:
+        """Let it run; return what became of its counters."""
+        return self._machine().go()
 
     def do_stop(self) -> None:
         """Stop all vCPUs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -58,14 +58,14 @@ def payload(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def standing_in(workshop: Workshop, kind: Callable[..., type[KvmMachine]], payload: Path) -> Iterator[Callable[..., Make]]:
-    """`standing_in(fault)`: what makes machines on a kernel with that fault."""
+    """`standing_in(fault)`: what makes machines on a kernel with that fault; `has`: fields of their MachineSpec."""
     with ExitStack() as opened:
 
-        def standing_in(fault: str = "", life: int = 60, *, by_offset: bool = False) -> Make:
+        def standing_in(fault: str = "", life: int = 60, **has: Any) -> Make:
             machine = kind(fault, life)
 
             def make(side: str, start: Start) -> KvmMachine:
-                spec = MachineSpec(payload, by_offset=by_offset)
+                spec = MachineSpec(payload, **has)
                 return opened.enter_context(machine(spec, NO_QEMU, workshop, Timeline(), side=side, start=start))
 
             return make

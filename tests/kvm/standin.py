@@ -16,6 +16,7 @@ import vmm  # type: ignore[import-not-found]  # in the folder of the program, wh
 X = [0x6030000000100000 + 2 * n for n in range(31)]
 MMFR1 = 0x603000000013C039
 CTL, CVAL, CNT, PCNT = 0x603000000013DF19, 0x603000000013DF02, 0x603000000013DF1A, 0x603000000013DF01
+FAR_NS = 20_000_000_000_000  # CNTVOFF_EL2 where there is EL2
 PFR0, MMFR4 = 0x603000000013C020, 0x603000000013C03C
 XNX, VH, HAFDBS, NV_FRAC, EIESB = 1 << 28, 1 << 8, 0xF, 0xF << 20, 0xF << 4
 AHEAD_NS = 400_000_000
@@ -31,7 +32,8 @@ class StandIn:
         self.reset = {PFR0: 0x1111, MMFR1: XNX | VH | 1, MMFR4: 0xF << 24 | 1 << 20}
         self.values |= self.reset
         self.inits = 0
-        self.offset, self.offset_is_fixed = time.monotonic_ns(), False
+        # Of the VM: CNTVCT begins at 0, and CNTPCT is the host's.
+        self.offsets, self.offset_is_fixed, self.el2 = {CNT: time.monotonic_ns(), PCNT: 0}, False, False
         self.attributes: dict[tuple[int, int, int], int] = {}
         self.devices = self.exits = 0
         self.tagged: dict[int, bytes] = {}
@@ -42,7 +44,8 @@ class StandIn:
     # -- what a host is
 
     def extension(self, capability: int) -> int:
-        return int(capability == vmm.FEATURES["mte"][1] and "tags" in self.fault)
+        words = {vmm.FEATURES["mte"][1]: "tags", vmm.FEATURES["el2"][1]: "EL2"}
+        return int(capability in words and words[capability] in self.fault)
 
     def enable(self, capability: int) -> None: ...
 
@@ -58,7 +61,7 @@ class StandIn:
             self.tagged[at] = tags
 
     def set_counter_offset(self, offset: int) -> None:
-        self.offset = offset - 1_000_000_000_000 if self.fault == "sets another offset" else offset
+        self.offsets = dict.fromkeys((CNT, PCNT), offset - 1_000_000_000_000 if self.fault == "sets another offset" else offset)
         self.offset_is_fixed = True
 
     def host_counter(self) -> int:
@@ -68,6 +71,8 @@ class StandIn:
 
     def init(self, vcpu: int, features: int) -> None:
         self.inits += 1
+        if features & 1 << 7:
+            self.el2, self.values[vmm.CNTVOFF_EL2], self.offsets[CNT] = True, FAR_NS, self.offsets[PCNT]
         if vcpu and self.fault == "has one kind of vCPU" and features & 1 << 4:
             raise OSError(errno.EINVAL, "Invalid argument")
         if self.inits > 1 and self.fault == "init changes an ID register":
@@ -96,14 +101,14 @@ class StandIn:
         return [*self.values, CNT, PCNT]
 
     def get(self, _: int, register: int) -> bytes:
-        value = self.now() if register in (CNT, PCNT) else self.values[register]
+        value = self.counter(register) if register in (CNT, PCNT) else self.values[register]
         return value.to_bytes(vmm.size_of(register), "little")
 
     def set(self, _: int, register: int, value: bytes) -> None:
         number = int.from_bytes(value, "little")
         if register in (CNT, PCNT):
             if not self.offset_is_fixed:
-                self.offset = time.monotonic_ns() - number
+                self._set_counter(register, number)
             return
         if register not in self.values:
             raise OSError(errno.ENOENT, "No such register")
@@ -116,6 +121,15 @@ class StandIn:
         if register == X[5] and self.fault == "loses x5":
             number ^= 1
         self.values[register] = number
+
+    def _set_counter(self, register: int, number: int) -> None:
+        """Move a counter; where there is EL2, both, and the virtual one is written as if CNTVOFF_EL2 were 0."""
+        if self.fault == {CNT: "ignores CNTVCT", PCNT: "ignores CNTPCT"}[register]:
+            return
+        if self.fault == {CNT: "CNTVCT goes on", PCNT: "CNTPCT goes on at EL2"}[register]:
+            number += 1_000_000_000
+        moved = (CNT, PCNT) if self.el2 else (register,)
+        self.offsets |= dict.fromkeys(moved, time.monotonic_ns() - number)
 
     def _check(self, register: int, number: int) -> None:
         """Refuse what cannot be written."""
@@ -167,8 +181,12 @@ class StandIn:
             self.hurried = on
             self.changed.notify_all()
 
+    def counter(self, register: int) -> int:
+        less = self.values[vmm.CNTVOFF_EL2] if self.el2 and register == CNT else 0
+        return (time.monotonic_ns() - self.offsets[register] - less) % (1 << 64)
+
     def now(self) -> int:
-        return time.monotonic_ns() - self.offset
+        return self.counter(CNT)
 
     def run(self, _: int) -> tuple[str, int, int, bytes | None]:
         if self.fault == "changes an ID register" and not self.ran:

@@ -16,6 +16,7 @@ from harness.lifecycle import LIFECYCLES
 from harness.lifecycle.passage import KvmPassage
 from harness.plugin.trial import Trial
 from harness.qemu.spec import Start
+from harness.state.model import State
 
 ASKED = {"timer": "cntv", "instant": "armed", "by": "cval", "ahead_us": 400_000}
 Make = Callable[[str, Start], KvmMachine]
@@ -80,42 +81,75 @@ def test_the_bound_grows_with_time() -> None:
 
 
 @pytest.mark.parametrize(("held", "right"), [(50, True), (52, True), (49, False), (53, False), (150, False)])
-def test_counters_are_the_hosts_less_the_offset(held: int, right: bool) -> None:
-    # Below zero, an offset is a number of 64 bits.
-    counters = {
-        "offset": 2**64 - 40,
-        "before": 10,
-        "after": 12,
-        "held": [{"0x603000000013df01": held.to_bytes(8, "little").hex()}],
-    }
+def test_a_counter_goes_on_from_what_was_asked(held: int, right: bool) -> None:
+    counters = {"by": "KVM_SET_ONE_REG", "before": 10, "after": 12, "vcpus": [{"0x603000000013df01": [50, held]}]}
     if right:
         as_asked(counters, where="destination")
     else:
-        says = rf"KVM_ARM_SET_COUNTER_OFFSET: CNTPCT_EL0 of vCPU 0 is {held:#x}, not from 0x32 to 0x34"
+        says = rf"KVM_SET_ONE_REG: CNTPCT_EL0 of vCPU 0 is {held:#x}, not from 0x32 to 0x34"
         with pytest.raises(StateDiffers, match=says):
             as_asked(counters, where="destination")
 
 
-def by_offset(make: Make) -> KvmMachine:
-    """Save a machine whose counters have an offset, and restore it."""
-    source = make("source", Start.RUNNING)
-    Guest("timers", ASKED, source).reach_now()
-    source.stop()
-    saved = source.save(source.place / "state")
-    destination = make("destination", Start.INCOMING)
-    destination.restore(source.place / "state")
-    after = destination.look(Deadline.after(20))
-    stood, now = (int(state.registers["cpu0/CNTVCT_EL0"]) for state in (saved, after))
+def test_a_counter_that_passes_its_end_goes_on() -> None:
+    # CNTVCT_EL0 less CNTVOFF_EL2 is a number of 64 bits, whatever the sign.
+    counters = {"by": "KVM_SET_ONE_REG", "before": 10, "after": 12, "vcpus": [{"0x603000000013df1a": [2**64 - 1, 1]}]}
+    as_asked(counters, where="destination")
+
+
+def saved_and_restored(source: Make, destination: Make) -> tuple[State, KvmMachine]:
+    """Save a machine and restore it on another; return what was saved, and that."""
+    machine = source("source", Start.RUNNING)
+    Guest("timers", ASKED, machine).reach_now()
+    machine.stop()
+    saved = machine.save(machine.place / "state")
+    restored = destination("destination", Start.INCOMING)
+    restored.restore(machine.place / "state")
+    return saved, restored
+
+
+@pytest.mark.parametrize(
+    ("fault", "has"), [("", {"by_offset": True}), ("has EL2", {"el2": True}), ("has EL2", {"el2": True, "by_offset": True})]
+)
+def test_counters_are_as_asked_and_the_clock_stands_still(
+    standing_in: Callable[..., Make], fault: str, has: dict[str, bool]
+) -> None:
+    make = standing_in(fault, **has)
+    saved, restored = saved_and_restored(make, make)
+    stood, now = (int(state.registers["cpu0/CNTVCT_EL0"]) for state in (saved, restored.look(Deadline.after(20))))
     assert 0 <= now - stood < 10**9  # ns; nothing of the time in between
-    return destination
-
-
-def test_an_offset_is_as_asked_and_the_clock_stands_still(standing_in: Callable[..., Make]) -> None:
-    by_offset(standing_in(by_offset=True))
+    restored.cont()
 
 
 def test_a_kernel_that_sets_another_offset_is_told(standing_in: Callable[..., Make]) -> None:
+    make = standing_in("sets another offset", by_offset=True)
     with pytest.raises(
         StateDiffers, match=r"KVM_ARM_SET_COUNTER_OFFSET: CNTVCT_EL0 of vCPU 0 is 0x\w+, not from 0x\w+ to 0x\w+"
     ):
-        by_offset(standing_in("sets another offset", by_offset=True))
+        saved_and_restored(make, make)
+
+
+@pytest.mark.parametrize(
+    ("fault", "has", "register"),
+    [
+        ("ignores CNTVCT", {}, "CNTVCT_EL0"),
+        ("ignores CNTPCT", {}, "CNTPCT_EL0"),
+        ("CNTVCT goes on", {}, "CNTVCT_EL0"),
+        ("CNTPCT goes on at EL2", {"el2": True}, "CNTVCT_EL0"),
+    ],
+)
+def test_a_counter_that_does_not_stand_still_is_told(
+    standing_in: Callable[..., Make], fault: str, has: dict[str, bool], register: str
+) -> None:
+    says = rf"KVM_SET_ONE_REG: {register} of vCPU 0 is 0x\w+, not from 0x\w+ to 0x\w+"
+    with pytest.raises(StateDiffers, match=says) as raised:
+        saved_and_restored(standing_in("has EL2" if has else "", **has), standing_in(fault, **has))[1].cont()
+    assert raised.value.suspect == "kernel (L0)"
+
+
+@pytest.mark.parametrize("fault", ["ignores CNTPCT", "CNTVCT goes on"])
+def test_a_counter_that_goes_on_while_its_machine_is_saved_ends_the_lifecycle(
+    standing_in: Callable[..., Make], fault: str
+) -> None:
+    with pytest.raises(StateDiffers, match=r"CNT[PV]CT_EL0 of vCPU 0 is 0x"):
+        through_restore(standing_in(), standing_in(fault))
