@@ -23,6 +23,9 @@ from harness.state.sysregs import Field
 _SHOWN = 6  # broken promises that a sentence spells out
 
 
+# Of a vCPU that runs nothing.
+_STANDING = (*FROM_KVM, *RULES)
+
 UNTIL_ENTERED: tuple[Rule, ...] = (
     Rule(
         r"AFSR[01]_EL[12]",
@@ -58,15 +61,14 @@ def el2_is_offered(samples: Samples) -> int:
 
 def settled(sample: Sample) -> int:
     """Say that no register changes by another KVM_ARM_VCPU_INIT, nor by the first entry but as UNTIL_ENTERED says."""
-    rules = (*FROM_KVM, *RULES)
-    first = _state(sample)
+    first = _state(sample.registers())
     if number := sample.init_again(*sample.kinds[0]):
         raise _broken([f"a second KVM_ARM_VCPU_INIT with the same features fails: {_name(number)}"])
-    again = _state(sample)
+    again = _state(sample.registers())
     sample.enter()
-    entered = _state(sample)
+    entered = _state(sample.registers())
     compared = 0
-    by_init, by_entry = (first, again, rules), (again, entered, (*UNTIL_ENTERED, *rules))
+    by_init, by_entry = (first, again, _STANDING), (again, entered, (*UNTIL_ENTERED, *_STANDING))
     for since, pair in (("a second KVM_ARM_VCPU_INIT", by_init), ("the first entry", by_entry)):
         comparison = compare(*pair)
         if not comparison.same:
@@ -80,18 +82,21 @@ SETTLED_FOR_GOOD = ("KVM_SVE_VLS",)
 
 
 def taken_back(sample: Sample) -> int:
-    """Say that each register may be written with the value that was read, before the first entry and after it."""
+    """Say that each register takes back the value that was read, and all have it then, before the first entry and after it."""
     tried = 0
     for when in ("before the first entry", "after it"):
-        held = {name: value for name, value in sample.registers().items() if name not in SETTLED_FOR_GOOD}
+        read = sample.registers()
+        held = {name: value for name, value in read.items() if name not in SETTLED_FOR_GOOD}
         answers = sample.write(held)
-        refused = [
+        wrong = [
             f"{name} does not take back {value:#x} {when}: {_name(answer.errno)}"
             for (name, value), answer in zip(held.items(), answers, strict=True)
             if answer.errno
         ]
-        if refused:
-            raise _broken(refused)
+        changed = compare(_state(read), _state(sample.registers()), _STANDING).failures
+        wrong += [f"{difference.sentence()} by taking back what was read {when}" for difference in changed]
+        if wrong:
+            raise _broken(wrong)
         tried += len(held)
         sample.enter()
     return tried
@@ -276,8 +281,8 @@ def refusals(sample: Sample, foreign: Mapping[str, int]) -> list[str]:
     return found
 
 
-def _state(sample: Sample) -> State:
-    return State("kvm", {f"cpu0/{name}": value for name, value in sample.registers().items()})
+def _state(registers: Mapping[str, int]) -> State:
+    return State("kvm", {f"cpu0/{name}": value for name, value in registers.items()})
 
 
 def _fields(name: str, bits: int) -> list[Field]:

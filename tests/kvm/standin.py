@@ -118,6 +118,8 @@ class StandIn:
                 return
         if register == CTL and self.fault != "not re-armed":
             self.armed = True
+        if register == PFR0 and self.fault == "clears what it takes back":
+            number = 0
         if register == X[5] and self.fault == "loses x5":
             number ^= 1
         self.values[register] = number

@@ -47,6 +47,11 @@ def test_a_kernel_that_keeps_its_promises_passes(standing_in: Standing, promise:
         ("init changes an ID register", audit.settled, r"ID_AA64PFR0_EL1.EL0 1 -> 0 on cpu0 by a second KVM_ARM_VCPU_INIT"),
         ("changes an ID register", audit.settled, r"ID_AA64MMFR1_EL1.XNX 1 -> 0 on cpu0 by the first entry"),
         ("does not take back", audit.taken_back, r"ID_AA64PFR0_EL1 does not take back 0x1111 before the first entry: EINVAL"),
+        (
+            "clears what it takes back",
+            audit.taken_back,
+            r"ID_AA64PFR0_EL1.EL0 1 -> 0, .* on cpu0 by taking back what was read before the first entry",
+        ),
         ("announces XNX", audit.masks_are_true, r"ID_AA64MMFR1_EL1.XNX is announced as writable and takes nothing but 0x1"),
         ("hides HAFDBS", audit.masks_are_true, r"ID_AA64MMFR1_EL1.HAFDBS is announced as fixed and was taken with its bit 0"),
         ("keeps no write", audit.masks_are_true, r"ID_AA64MMFR1_EL1.HAFDBS took 0x0 and holds 0x1"),
