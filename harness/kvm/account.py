@@ -23,7 +23,8 @@ COUNTED_OF = frozenset({"timers", "nested"})
 class Account:
     """How often each vCPU of a machine left its guest while the machine ran for so many seconds.
 
-    `exits`: to the kernel, by its own count (KVM_GET_STATS_FD: `exits`); `to_vmm`: of these, to the VMM.
+    `exits`: to the kernel, by its own count (KVM_GET_STATS_FD: `exits`), of no vCPU where one has no such count; `to_vmm`: of
+    these, to the VMM.
     """
 
     seconds: float
@@ -33,12 +34,14 @@ class Account:
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Account:
         """Read what `vmm.Vm.account` says."""
-        exits = [vcpu["kernel"].get("exits", 0) for vcpu in data["vcpus"]]
+        counts = [vcpu["kernel"].get("exits") for vcpu in data["vcpus"]]
+        exits = [] if None in counts else counts
         return cls(data["seconds"], exits, [sum(vcpu["exits"].values()) for vcpu in data["vcpus"]])
 
     def sentence(self) -> str:
         """Return it in words."""
-        return f"{self.seconds:.2f} s, exits {', '.join(map(str, self.exits))}, to the VMM {', '.join(map(str, self.to_vmm))}"
+        exits = ", ".join(map(str, self.exits)) or "unknown"
+        return f"{self.seconds:.2f} s, exits {exits}, to the VMM {', '.join(map(str, self.to_vmm))}"
 
     def storm(self) -> str:
         """Say in words which vCPU left its guest more often than one that waits does; nothing where none did."""

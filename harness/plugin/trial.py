@@ -34,7 +34,7 @@ from harness.events import Timeline
 from harness.guest import timers
 from harness.guest.payload import Guest
 from harness.host import pressure, slots
-from harness.kvm.account import COUNTED_OF
+from harness.kvm.account import COUNTED_OF, Account
 from harness.kvm.machine import KvmMachine
 from harness.kvm.sample import Samples
 from harness.lab.ground import Ground, Watched
@@ -358,23 +358,31 @@ class Trial:
         return [state for pair in pairs for state in (pair.before, pair.after) if state.view == view]
 
     def stayed_calm(self) -> None:
-        """Say that no vCPU left its guest much more often than one that waits does, as far as machines tell.
+        """Say that no vCPU left its guest much more often than one that waits does; of machines that vmm.py runs.
 
-        Raises TimerFailure.
+        Raises TimerFailure, NoEvidence where one does not tell.
         """
         if words := self.storm_words():
             raise TimerFailure(words.removeprefix("; "), suspect=Suspect.KERNEL_L0)
+        for side, account in self._accounts():
+            if account is None:
+                raise NoEvidence(f"{side}: it has not told how often its vCPUs left the guest")
+            if not account.exits:
+                raise NoEvidence(f"{side}: KVM_GET_STATS_FD has no `exits` of each vCPU")
 
     def storm_words(self) -> str:
-        """Return which machine's vCPU left its guest that often: `; a storm of exits: source: vCPU 0 left ...`.
+        """Return which machine's vCPU left its guest that often, as far as they tell: `; a storm of exits: source: vCPU 0 ...`.
 
         Nothing of a payload whose exits are not known (`account.COUNTED_OF`).
         """
         if any(guest.name not in COUNTED_OF for guest in self.guests):
             return ""
-        accounts = ((machine.side, machine.account()) for machine in self.machines if isinstance(machine, KvmMachine))
-        told = [f"{side}: {words}" for side, account in accounts if account and (words := account.storm())]
+        told = [f"{side}: {words}" for side, account in self._accounts() if account and (words := account.storm())]
         return f"; a storm of exits: {'; '.join(told)}" if told else ""
+
+    def _accounts(self) -> list[tuple[str, Account | None]]:
+        """Return what each machine that vmm.py runs has cost its host, by side."""
+        return [(machine.side, machine.account()) for machine in self.machines if isinstance(machine, KvmMachine)]
 
     def count(self, *, registers: int = 0, interrupts: int = 0) -> None:
         """Add to the evidence that the verdict rests on."""

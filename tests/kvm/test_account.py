@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import StateDiffers, TimerFailure
+from harness.errors import NoEvidence, StateDiffers, TimerFailure
 from harness.guest import timers
 from harness.guest.payload import Guest
 from harness.kvm.account import EXITS_A_SECOND, EXITS_AT_FIRST, Account, as_asked
@@ -61,6 +61,21 @@ def test_a_kernel_that_leaves_the_guest_all_the_time_is_a_storm(standing_in: Cal
     with pytest.raises(TimerFailure, match=says) as raised:
         trial.stayed_calm()
     assert raised.value.suspect == "kernel (L0)"
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_a_kernel_that_counts_no_exits_proves_no_calm(standing_in: Callable[..., Make], side: str) -> None:
+    makes = {"source": standing_in(), "destination": standing_in(), side: standing_in("counts no exits")}
+    trial = through_restore(makes["source"], makes["destination"])
+    with pytest.raises(NoEvidence, match=rf"^{side}: KVM_GET_STATS_FD has no `exits` of each vCPU$"):
+        trial.stayed_calm()
+    assert not trial.storm_words(), "which is for scenarios that ask for nothing too"
+
+
+def test_a_machine_that_never_told_proves_no_calm(standing_in: Callable[..., Make]) -> None:
+    trial = trial_of(standing_in()("destination", Start.INCOMING))
+    with pytest.raises(NoEvidence, match=r"^destination: it has not told how often its vCPUs left the guest$"):
+        trial.stayed_calm()
 
 
 def test_a_storm_explains_a_guest_that_does_not_end(standing_in: Callable[..., Make]) -> None:

@@ -63,6 +63,8 @@ def test_a_guest_at_vel2_goes_on_in_another_process(booth: Booth, *, e2h0: bool)
     guest.go()
     timers.hear_out(guest)
     assert timers.judge(guest, interrupted=True) == 1
+    accounts = [machine.account() for machine in booth.machines]
+    assert all(account and account.exits and account.exits[0] > 0 for account in accounts), accounts
     (pair,) = passage.pairs
     comparison = compare(pair.before, pair.after, (*FROM_KVM, *RULES))
     assert comparison.same, comparison.sentence()
