@@ -94,8 +94,15 @@ static void be_interrupted(struct l2 *l2)
 void l2_irq(struct l2 *l2)
 {
 	uint64_t intid = read_sysreg(ICC_IAR1_EL1);
-	uint64_t cval = read_sysreg(cntv_cval_el0), cnt = counter(l2), ctl = read_sysreg(cntv_ctl_el0);
+	uint64_t cval, cnt, ctl;
 
+	store(l2->reading, true);
+	cval = read_sysreg(cntv_cval_el0);
+	cnt = counter(l2);
+	ctl = read_sysreg(cntv_ctl_el0);
+
+	while (counter(l2) - cnt < l2->reading_time)
+		asm volatile("yield");
 	dsb();
 	l2->count++;
 	l2_call(CALL_IRQ, intid, cval, cnt, ctl);

@@ -31,8 +31,9 @@ struct l2 {
 	uint8_t stack[8192];
 	uint64_t table[512];			/* stage 1 */
 	bool go;				/* the lifecycle is over; written by the hypervisor */
+	bool reading;				/* the timer, for CALL_IRQ; cleared by the hypervisor, which says nothing before that */
 	unsigned cpu;
-	uint64_t instant, ticks, ahead, period, lost;	/* arguments; times in counter ticks */
+	uint64_t instant, ticks, ahead, period, lost, reading_time;	/* arguments; times in counter ticks */
 	uint64_t cval;				/* as last written */
 	uint64_t newest;			/* the highest counter value read */
 	uint64_t beats;

@@ -17,7 +17,7 @@ static const char *const lr_names[] = { "hw", "sw", NULL };
 static const char *const sabotage_names[] = { "none", "lose-first", "lose-lr", "lose-l1", "l2-stuck", "twice", "late", NULL };
 
 static struct {
-	uint64_t instant, timer, lr, ahead_us, period_us, lost_us, ticks, settle_us, sabotage;
+	uint64_t instant, timer, lr, ahead_us, period_us, lost_us, ticks, settle_us, reading_us, sabotage;
 } arg = { .ahead_us = 50000, .lost_us = 20000000, .period_us = 2000, .ticks = 3, .settle_us = 5000 };
 
 #define MAINTENANCE	25	/* the PPI that BSA gives it */
@@ -199,6 +199,7 @@ static void take_arranged(struct vcpu *v)
 static void take_irq(struct vcpu *v, const uint64_t *x)
 {
 	store(v->l2_count, v->l2_count + 1);
+	store(l2s[cpu_index()].reading, false);
 	say("irq cpu=%u level=2 intid=%lu timer=cntv cval=%#lx cnt=%#lx ctl=%#lx n=%u", cpu_index(), x[1], x[2], x[3], x[4],
 	    v->l2_count);
 	if (v->l2_count > arg.ticks + STORM)
@@ -344,6 +345,7 @@ static void set_up(struct vcpu *v)
 	l2->ahead = counter_ticks(arg.ahead_us);
 	l2->period = counter_ticks(arg.period_us);
 	l2->lost = counter_ticks(arg.lost_us);
+	l2->reading_time = counter_ticks(arg.reading_us);
 	self()->drop = arg.sabotage == LOSE_FIRST;
 	world_build(cpu_index(), l2, &v->guest);
 	timer_write(l2_timer(), TIMER_CTL, 0);
@@ -397,6 +399,8 @@ static void run(void *unused)
 		store(v->lr_busy, (read_sysreg(ICH_LR0_EL2) & LR_STATE) != 0);
 		if (cpu_index() == 0)
 			serve_console();
+		if (load(l2s[cpu_index()].reading))
+			continue;	/* what L2 says next was read before what we could say now */
 		if (load(asked) && !v->resumed)
 			resume(v);
 		if (v->reports != load(reports))
@@ -438,6 +442,7 @@ void guest_main(void)
 		ARG_NUMBER("lost_us", arg.lost_us, 1, 60000000),
 		ARG_NUMBER("ticks", arg.ticks, 1, 1000),
 		ARG_NUMBER("settle_us", arg.settle_us, 0, 1000000),
+		ARG_NUMBER("reading_us", arg.reading_us, 0, 1000000),
 		ARG_WORD("sabotage", arg.sabotage, sabotage_names),
 	};
 

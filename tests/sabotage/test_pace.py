@@ -1,4 +1,4 @@
-"""A counter that goes on at another pace is found by this computer's clock, even where it never goes back."""
+"""A counter that goes on at another pace is found, even where it never goes back; one that is said late does not go back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.errors import TimerFailure
 from harness.lifecycle import LIFECYCLES
 from harness.lifecycle.passage import Passage
 from harness.qemu.machine import Machine
-from tests.sabotage.parts import NewTrial, caught, play
+from tests.sabotage.parts import NewTrial, caught, hear_and_judge, play, start
 
 # The destination's counter goes on at a quarter of the guest's, so it has passed all that the guest has read after this long.
 OVERTAKEN_SECONDS = 0.3
@@ -30,3 +30,15 @@ def test_a_slower_counter_is_caught(oracle: str, new_trial: NewTrial) -> None:
     trial.vary({}, {"cpu": "max,cntfrq=250000000"})
     with caught(trial, TimerFailure, r"the counter of vCPU 0 went on by \d+\.\d ms in \d+\.\d ms"):
         play(trial, "timers")
+
+
+def test_both_levels_of_a_guest_speak_in_the_order_in_which_they_read(new_trial: NewTrial) -> None:
+    """Asked while L2 takes its time to say what it has read, the hypervisor would say a newer counter before that."""
+    trial = new_trial("pause", level="nvhe")
+    guest = start(trial, "nested", timer="cnthp", instant="armed", ticks=10, reading_us=10_000)
+    trial.put_through(guest)
+    for _ in range(20):
+        guest.ask()
+        time.sleep(0.01)
+    hear_and_judge(trial, guest)
+    assert trial.tally.interrupts == 20
