@@ -100,13 +100,16 @@ def tries_of(run: Run) -> list[Try]:
 
 
 def compare(before: Iterable[Try], after: Iterable[Try]) -> Comparison:
-    """Return what changed. Of a key with several tries in one run, one that is broken is enough to call it broken."""
+    """Return what changed. Of a key with several tries in one run, one that is broken is enough to call it broken.
+
+    What fails and ended in an error before has broken: an error is no failure that was seen before.
+    """
     ours, theirs = _grouped(before), _grouped(after)
     both = [key for key in theirs if key in ours]
     changes = {key: _change(key, ours[key], theirs[key]) for key in both}
-    regressions = [each for each in changes.values() if each.after.broken and not each.before.broken]
+    regressions = [each for key, each in changes.items() if _harm(theirs[key]) > _harm(ours[key])]
     fixes = [each for key, each in changes.items() if each.before.broken and _proven_good(theirs[key])]
-    still = [each for each in changes.values() if each.after.broken and each.before.broken]
+    still = [each for key, each in changes.items() if 0 < _harm(theirs[key]) <= _harm(ours[key])]
     known = [each for key, each in changes.items() if _is_known(theirs[key]) and not _is_known(ours[key])]
     untried = [each for key, each in changes.items() if _was_tried(ours[key]) and not _was_tried(theirs[key])]
     overall, slower, judged = _durations(both, ours, theirs)
@@ -133,7 +136,7 @@ def _grouped(tries: Iterable[Try]) -> dict[str, list[Try]]:
 
 
 def _change(key: str, before: Sequence[Try], after: Sequence[Try]) -> Change:
-    told = next((each for each in after if each.broken), after[-1])
+    told = max(after, key=lambda each: each.harm)
     return Change(
         key=key,
         before=Rate(sum(each.broken for each in before), len(before)),
@@ -144,6 +147,11 @@ def _change(key: str, before: Sequence[Try], after: Sequence[Try]) -> Change:
         suspect=str(told.suspect or ""),
         node=told.node,
     )
+
+
+def _harm(tries: Sequence[Try]) -> int:
+    """Return that of the worst try."""
+    return max(each.harm for each in tries)
 
 
 def _verdicts(tries: Sequence[Try]) -> str:

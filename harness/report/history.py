@@ -95,6 +95,16 @@ class Try:
         """True where it says something of what was under test."""
         return self.verdict in (Verdict.PASS, Verdict.FAIL, Verdict.KNOWN, Verdict.FIXED)
 
+    @property
+    def failed(self) -> bool:
+        """True where it is broken and says so of what was under test: an error says nothing of it."""
+        return self.broken and self.tried
+
+    @property
+    def harm(self) -> int:
+        """How bad it is: 2 where it failed, 1 where it is an error, else 0."""
+        return self.broken + self.failed
+
 
 class History:
     """An open history; a context manager."""

@@ -42,12 +42,20 @@ def of_run(history: History, run: Run) -> Past:
     previous = _previous(earlier, had, len(keys))
     found = [*all_before, *own]
     this = PastRun(THIS_RUN, run.started, None, run.seconds, len(own), run.provenance, len(own))
+    broken = {each.last.key: each for each in trends.broken(found, [*earlier, this])}
     return Past(
         previous=previous,
-        comparison=compare(history.tries(run=previous.id), own) if previous else None,
-        broken={each.last.key: each for each in trends.broken(found, [*earlier, this])},
+        comparison=_seen(compare(history.tries(run=previous.id), own), broken) if previous else None,
+        broken=broken,
         flaky={each.key: each for each in trends.flaky(found)},
     )
+
+
+def _seen(comparison: Comparison, broken: Mapping[str, trends.Broken]) -> Comparison:
+    """Return it with what the last run could not judge, and one before it saw broken, among what is broken as before."""
+    seen = [each for each in comparison.regressions if each.key in broken and broken[each.key].since.run != THIS_RUN]
+    new = tuple(each for each in comparison.regressions if each not in seen)
+    return replace(comparison, regressions=new, still=(*comparison.still, *seen))
 
 
 def _previous(earlier: list[PastRun], had: Mapping[int, set[str]], count: int) -> PastRun | None:

@@ -31,8 +31,9 @@ class Rate:
 class Broken:
     """A case that is broken in the last run that had it.
 
-    `since` is the first broken try of an unbroken row of runs, `before` the last one before that which was good; `changed` says
-    in words what was another then; `rate` is over all tries of the versions that it is broken on now.
+    `since` is the first broken try of an unbroken row of runs, `before` the last one before that which was good; of a case that
+    fails, errors neither begin such a row nor end it. `changed` says in words what was another then; `rate` is over all tries
+    of the versions that it is broken on now.
     """
 
     last: Try
@@ -79,12 +80,15 @@ def _broken(own: Sequence[Try], harness: Mapping[int, str]) -> Broken | None:
     rounds = _by_run([each for each in own if each.tried or each.broken])
     if not rounds or not any(each.broken for each in rounds[-1]):
         return None
+    last = max(rounds[-1], key=lambda each: each.harm)
+    told = _by_run([each for each in own if each.tried])
+    if told and any(each.failed for each in told[-1]):
+        rounds = told
     streak = len(rounds)
     while streak and any(each.broken for each in rounds[streak - 1]):
         streak -= 1
-    since = next(each for each in rounds[streak] if each.broken)
+    since = max(rounds[streak], key=lambda each: each.harm)
     before = rounds[streak - 1][-1] if streak else None
-    last = next(each for each in rounds[-1] if each.broken)
     changed = ""
     if before:
         said = [before.versions.changes(since.versions)]

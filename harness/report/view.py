@@ -117,7 +117,7 @@ def leading(run: Run, past: Past | None = None) -> Case | None:
 
 
 def regressions(run: Run, past: Past | None) -> list[Case]:
-    """Return the broken cases that were good in the last run."""
+    """Return the broken cases that broke since the last run."""
     if not past or not past.comparison:
         return []
     new = {change.key for change in past.comparison.regressions}

@@ -162,6 +162,7 @@ def test_not_in_the_harness_s_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
 SOUND = Case("scenarios/t/test_a.py::test_a[tcg-file-a]", "t", "tcg", "file", {"word": "a"}, Verdict.PASS)
 OTHER = replace(SOUND, id="scenarios/t/test_a.py::test_a[tcg-file-b]", params={"word": "b"})
 FAILED = replace(OTHER, verdict=Verdict.FAIL, message="it broke")
+SLOW = replace(OTHER, verdict=Verdict.ERROR, message="the computer is overloaded")
 
 
 def _past(path: Path, *nights: tuple[Case, ...], tonight: Run) -> Past:
@@ -185,8 +186,14 @@ def _past(path: Path, *nights: tuple[Case, ...], tonight: Run) -> Past:
         (((SOUND, FAILED), (SOUND,)), (SOUND, FAILED), Status.BROKEN),
         (((SOUND, FAILED), (SOUND, OTHER)), (SOUND, FAILED), Status.REGRESSION),
         (((SOUND, OTHER),), (SOUND, replace(OTHER, verdict=Verdict.FIXED, known_issue="x")), Status.REGRESSION),
+        # An error is neither a failure that was told of nor the end of one.
+        (((SOUND, OTHER), (SOUND, SLOW)), (SOUND, FAILED), Status.REGRESSION),
+        (((SOUND, OTHER), (SOUND, lost(OTHER, "gone"))), (SOUND, FAILED), Status.REGRESSION),
+        (((SOUND, SLOW),), (SOUND, FAILED), Status.REGRESSION),
+        (((SOUND, FAILED), (SOUND, SLOW)), (SOUND, FAILED), Status.BROKEN),
+        (((SOUND, SLOW),), (SOUND, SLOW), Status.UNPROVEN),
         (((SOUND, OTHER),), (SOUND, lost(OTHER, "gone")), Status.UNPROVEN),
-        (((SOUND, OTHER),), (SOUND, replace(OTHER, verdict=Verdict.ERROR)), Status.UNPROVEN),
+        (((SOUND, OTHER),), (SOUND, SLOW), Status.UNPROVEN),
         (((SOUND, FAILED),), (lost(SOUND, "gone"), FAILED), Status.BROKEN),
         ((), (), Status.UNPROVEN),
         ((), (replace(SOUND, verdict=Verdict.SKIP),), Status.UNPROVEN),

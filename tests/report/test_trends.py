@@ -53,6 +53,24 @@ def test_broken_from_the_first() -> None:
     assert "the first that had it" in found.sentence()
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "since", "before"),
+    [
+        ("pass error fail", 3, 1),
+        ("pass error fail error", 3, 1),
+        ("fail error fail", 1, None),
+        ("fixed error fail", 1, None),
+        ("known error fail", 3, 1),
+        ("error fail", 2, None),
+        ("pass error error", 2, 1),
+        ("pass fail error", 2, 1),
+    ],
+)
+def test_an_error_before_a_failure_is_not_where_it_began(verdicts: str, since: int, before: int | None) -> None:
+    (found,) = broken([tried(run, verdict) for run, verdict in enumerate(verdicts.split(), 1)], RUNS)
+    assert (found.since.run, found.before.run if found.before else None) == (since, before)
+
+
 def test_another_harness_is_told() -> None:
     runs = [replace(run, provenance={"harness": f"v{run.id}"}) for run in RUNS]
     (found,) = broken([tried(1, "pass"), tried(2, "fail")], runs)
@@ -168,14 +186,17 @@ def test_regressions_and_fixes() -> None:
         tried(1, "fail", key="c"),
         tried(1, "pass", key="d"),
         tried(1, "fail", key="e"),
+        tried(1, "error", key="f"),
+        tried(1, "error", key="g"),
+        tried(1, "fixed", key="h"),
         tried(1, "pass", key="gone"),
     ]
-    after = [tried(2, "fail", key="a"), tried(2, "pass", key="b"), tried(2, "error", key="c"), tried(2, "skip", key="d"), tried(2, "skip", key="e"), tried(2, "pass", key="new")]  # fmt: skip
+    after = [tried(2, "fail", key="a"), tried(2, "pass", key="b"), tried(2, "error", key="c"), tried(2, "skip", key="d"), tried(2, "skip", key="e"), tried(2, "fail", key="f"), tried(2, "error", key="g"), tried(2, "fail", key="h"), tried(2, "pass", key="new")]  # fmt: skip
     found = compare(before, after)
-    assert [each.key for each in found.regressions] == ["a"]
+    assert [each.key for each in found.regressions] == ["a", "f"], "an error is no failure that was there before"
     assert (found.regressions[0].was, found.regressions[0].is_, found.regressions[0].suspect) == ("pass", "fail", "kernel (L0)")
     assert [each.key for each in found.fixes] == ["b"], "what is skipped is not mended"
-    assert [each.key for each in found.still] == ["c"]
+    assert [each.key for each in found.still] == ["c", "g", "h"]
     assert [each.key for each in found.untried] == ["d", "e"]
     assert (found.gone, found.new) == (("gone",), ("new",))
 
@@ -244,6 +265,15 @@ def test_the_past_of_a_run(tmp_path: Path) -> None:
     assert found.comparison and [each.key for each in found.comparison.regressions] == [FAILED.key]
     assert found.broken[FAILED.key].changed == "QEMU 10.0.2 -> 11.1.3"
     assert found.flaky == {}
+
+
+def test_what_was_broken_before_an_error_is_broken_as_before(tmp_path: Path) -> None:
+    run = replace(run_of(FAILED), started="2026-11-30T00:00:00Z")
+    with History(tmp_path / "h") as store:
+        for day, verdict in ((20, Verdict.FAIL), (21, Verdict.ERROR)):
+            store.add(store.begin(f"2026-11-{day}T00:00:00Z", {}), [(replace(FAILED, verdict=verdict), OLD)])
+        found = past.of_run(store, run).comparison
+    assert found and not found.regressions and [(each.was, each.is_) for each in found.still] == [("error", "fail")]
 
 
 def test_what_a_run_has_written_of_its_versions_counts(tmp_path: Path) -> None:
