@@ -129,7 +129,7 @@ def lines(out: Path, run: Run, before: Past) -> list[str]:
     said = [headline(run, before)]
     lead = leading(run, before)
     if lead is not None and not lead.missing:
-        if (known := before.broken.get(lead.key)) is not None:
+        if (known := before.broken.get(lead.id)) is not None:
             first = f"; first bad kernel {known.first_bad_kernel}" if known.first_bad_kernel else ""
             said.append(f"first seen: {known.sentence()}{first}")
         said.append(f"suspect: {lead.suspect or 'nobody yet'}")
@@ -143,7 +143,7 @@ def lines(out: Path, run: Run, before: Past) -> list[str]:
 
 def _is_new(case: Case, before: Past) -> bool:
     """Say whether the case began to be broken with this run."""
-    known = before.broken.get(case.key)
+    known = before.broken.get(case.id)
     return known is None or known.since.run == THIS_RUN
 
 

@@ -1,9 +1,9 @@
 """Two runs compared case by case: what broke, what was mended, and how much slower it became, with its uncertainty. Pure.
 
-Cases are matched by what is the same on every kernel and QEMU (`Case.key`). Durations are compared as logarithms, so that
-twice as long weighs as much for a short case as for a long one: over all cases by the ratio of each, for one case where it was
-tried several times. Intervals are Student's, of 95 %; of single cases so much wider that chance names one in one comparison of
-twenty.
+Cases are matched by what is the same on every kernel and QEMU (`Case.key`), and where a run has several of a key, by node id
+(`same`). Durations are compared as logarithms, so that twice as long weighs as much for a short case as for a long one: over
+all cases by the ratio of each, for one case where it was tried several times. Intervals are Student's, of 95 %; of single cases
+so much wider that chance names one in one comparison of twenty.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from harness.errors import Verdict
 from harness.report.history import THIS_RUN, Try
 from harness.report.model import Run
 from harness.report.repeats import base
+from harness.report.same import by_key, held, nodes_of
 from harness.report.trends import Rate
 from harness.report.versions import of_case
 
@@ -28,7 +29,10 @@ WORTH_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Change:
-    """A case that ended in another way; `before` and `after` are the tries of both runs."""
+    """A case that ended in another way; `before` and `after` are the tries of both runs.
+
+    `key` is its node id where one of them has several nodes of the key.
+    """
 
     key: str
     before: Rate
@@ -104,7 +108,7 @@ def compare(before: Iterable[Try], after: Iterable[Try]) -> Comparison:
 
     What fails and ended in an error before has broken: an error is no failure that was seen before.
     """
-    ours, theirs = _grouped(before), _grouped(after)
+    ours, theirs = _matched(before, after)
     both = [key for key in theirs if key in ours]
     changes = {key: _change(key, ours[key], theirs[key]) for key in both}
     regressions = [each for key, each in changes.items() if _harm(theirs[key]) > _harm(ours[key])]
@@ -128,11 +132,21 @@ def compare(before: Iterable[Try], after: Iterable[Try]) -> Comparison:
     )
 
 
-def _grouped(tries: Iterable[Try]) -> dict[str, list[Try]]:
-    grouped: dict[str, list[Try]] = {}
-    for each in tries:
-        grouped.setdefault(each.key, []).append(each)
-    return grouped
+def _matched(before: Iterable[Try], after: Iterable[Try]) -> tuple[dict[str, list[Try]], dict[str, list[Try]]]:
+    """Return the tries of both runs by what `Change.key` is."""
+    ours: dict[str, list[Try]] = {}
+    theirs: dict[str, list[Try]] = {}
+    old, new = by_key(before), by_key(after)
+    for key in {**new, **old}:
+        had, has = old.get(key, []), new.get(key, [])
+        were, are = nodes_of(had), nodes_of(has)
+        names = {node: node if max(len(were), len(are)) > 1 else key for node in (*were, *are)}
+        for node in are:
+            theirs[names[node]] = held(node, are, has)
+            if same := held(node, are, had):
+                ours[names[node]] = same
+        ours |= {names[node]: held(node, were, had) for node in were if not held(node, were, has)}
+    return ours, theirs
 
 
 def _change(key: str, before: Sequence[Try], after: Sequence[Try]) -> Change:
@@ -145,7 +159,7 @@ def _change(key: str, before: Sequence[Try], after: Sequence[Try]) -> Change:
         is_=_verdicts(after),
         message=told.message or next((each.message for each in before if each.broken), ""),
         suspect=str(told.suspect or ""),
-        node=told.node,
+        node=base(told.node),
     )
 
 

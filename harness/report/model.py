@@ -72,7 +72,10 @@ class Case:
 
     @property
     def key(self) -> str:
-        """What is the same on every kernel and QEMU, however it ends: the test, platform, lifecycle, other parameters."""
+        """What is the same on every kernel and QEMU, however it ends: the test, platform, lifecycle, other parameters.
+
+        So cases of one run may share it; how they are told apart then is in `same`.
+        """
         words = [f"{name}={value}" for name, value in self.params.items() if name not in (*UNDER_TEST, *FOUND)]
         return f"{self.id.partition('[')[0]}[{' '.join([self.platform, self.lifecycle, *words])}]"
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.report import trends
 from harness.report.compare import Comparison, compare, tries_of
-from harness.report.history import THIS_RUN, History, PastRun
+from harness.report.history import THIS_RUN, History, PastRun, Try
 from harness.report.model import Run
+from harness.report.repeats import base
+from harness.report.same import by_key, held, nodes_of
 
 _LOOK_BACK = 50
 _ALIKE = 0.5
@@ -17,7 +19,10 @@ _ALIKE = 0.5
 
 @dataclass(frozen=True)
 class Past:
-    """Of the time before a run. `previous` is the run that it is compared with, None where there is none; by `Case.key`."""
+    """Of the time before a run. `previous` is the run that it is compared with, None where there is none.
+
+    `broken` is by node id, `flaky` by `Case.key`.
+    """
 
     previous: PastRun | None = None
     comparison: Comparison | None = None
@@ -31,8 +36,7 @@ def of_run(history: History, run: Run) -> Past:
     earlier = [each for each in runs if each.started < run.started]
     # Provenance does not name the QEMU inside a lab; the history does, where the run has been written there.
     written = [each for now in runs if now.started == run.started for each in history.tries(run=now.id)]
-    versions = {each.key: each.versions for each in written}
-    own = [replace(each, versions=versions.get(each.key, each.versions)) for each in tries_of(run)]
+    own = _with_versions(tries_of(run), written)
     keys = list(dict.fromkeys(each.key for each in own))
     numbers = {each.id for each in earlier}
     all_before = [each for each in history.tries(keys=keys) if each.run in numbers]
@@ -42,7 +46,7 @@ def of_run(history: History, run: Run) -> Past:
     previous = _previous(earlier, had, len(keys))
     found = [*all_before, *own]
     this = PastRun(THIS_RUN, run.started, None, run.seconds, len(own), run.provenance, len(own))
-    broken = {each.last.key: each for each in trends.broken(found, [*earlier, this])}
+    broken = {base(each.last.node): each for each in trends.broken(found, [*earlier, this])}
     return Past(
         previous=previous,
         comparison=_seen(compare(history.tries(run=previous.id), own), broken) if previous else None,
@@ -51,9 +55,17 @@ def of_run(history: History, run: Run) -> Past:
     )
 
 
+def _with_versions(own: Sequence[Try], written: Iterable[Try]) -> list[Try]:
+    """Return a run's tries with the versions that the history has of them."""
+    of_key = by_key(written)
+    nodes = {key: nodes_of(tries) for key, tries in by_key(own).items()}
+    same = [held(each.node, nodes[each.key], of_key.get(each.key, ())) for each in own]
+    return [replace(each, versions=found[-1].versions) if found else each for each, found in zip(own, same, strict=True)]
+
+
 def _seen(comparison: Comparison, broken: Mapping[str, trends.Broken]) -> Comparison:
     """Return it with what the last run could not judge, and one before it saw broken, among what is broken as before."""
-    seen = [each for each in comparison.regressions if each.key in broken and broken[each.key].since.run != THIS_RUN]
+    seen = [each for each in comparison.regressions if each.node in broken and broken[each.node].since.run != THIS_RUN]
     new = tuple(each for each in comparison.regressions if each not in seen)
     return replace(comparison, regressions=new, still=(*comparison.still, *seen))
 

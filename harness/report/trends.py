@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.report.history import THIS_RUN, PastRun, Try
 from harness.report.repeats import wilson
+from harness.report.same import by_key, held, nodes_of
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,17 @@ class Flaky:
 def broken(tries: Iterable[Try], runs: Sequence[PastRun]) -> list[Broken]:
     """Return the cases that are broken in the last run that had them; those that broke last come first."""
     harness = {run.id: str(run.provenance.get("harness", "")) for run in runs}
-    found = [each for own in _by_key(tries).values() if (each := _broken(own, harness))]
+    found = [each for own in _cases(tries) if (each := _broken(own, harness))]
     return sorted(found, key=lambda each: (each.since.started, each.since.run), reverse=True)
+
+
+def _cases(tries: Iterable[Try]) -> Iterator[list[Try]]:
+    """Give the tries of each case: of each node that the last run of a key has."""
+    for own in by_key(tries).values():
+        rounds = _by_run(own)
+        nodes = nodes_of(rounds[-1])
+        for node in nodes:
+            yield [each for one in rounds for each in held(node, nodes, one)]
 
 
 def _broken(own: Sequence[Try], harness: Mapping[int, str]) -> Broken | None:
@@ -105,7 +115,7 @@ def flaky(tries: Iterable[Try]) -> list[Flaky]:
     excuses did not do well, and one that it should have covered did.
     """
     found = []
-    for key, own in _by_key(tries).items():
+    for key, own in by_key(tries).items():
         counted = [each for each in own if each.tried or each.broken]
         for versions in dict.fromkeys(each.versions for each in reversed(counted)):
             alike = [each for each in counted if each.versions == versions]
@@ -119,13 +129,6 @@ def flaky(tries: Iterable[Try]) -> list[Flaky]:
 def _rate(tries: Sequence[Try]) -> Rate:
     counted = [each for each in tries if each.tried or each.broken]
     return Rate(sum(each.broken for each in counted), len(counted))
-
-
-def _by_key(tries: Iterable[Try]) -> dict[str, list[Try]]:
-    grouped: dict[str, list[Try]] = {}
-    for each in tries:
-        grouped.setdefault(each.key, []).append(each)
-    return grouped
 
 
 def _by_run(tries: Iterable[Try]) -> list[list[Try]]:

@@ -120,8 +120,8 @@ def regressions(run: Run, past: Past | None) -> list[Case]:
     """Return the broken cases that broke since the last run."""
     if not past or not past.comparison:
         return []
-    new = {change.key for change in past.comparison.regressions}
-    return [case for case in run.having(*BROKEN) if case.key in new]
+    new = {change.node for change in past.comparison.regressions}
+    return [case for case in run.having(*BROKEN) if case.id in new]
 
 
 def _ways(run: Run) -> str:

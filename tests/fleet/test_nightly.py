@@ -165,6 +165,10 @@ FAILED = replace(OTHER, verdict=Verdict.FAIL, message="it broke")
 SLOW = replace(OTHER, verdict=Verdict.ERROR, message="the computer is overloaded")
 
 
+def _on(kernel: str, verdict: Verdict) -> Case:
+    return replace(SOUND, id=f"{SOUND.id[:-1]}-{kernel}]", platform="lab", params={"lab_kernel": kernel}, verdict=verdict)
+
+
 def _past(path: Path, *nights: tuple[Case, ...], tonight: Run) -> Past:
     with History(path / history.NAME) as store:
         for number, cases in enumerate(nights, 1):
@@ -195,6 +199,19 @@ def _past(path: Path, *nights: tuple[Case, ...], tonight: Run) -> Past:
         (((SOUND, OTHER),), (SOUND, lost(OTHER, "gone")), Status.UNPROVEN),
         (((SOUND, OTHER),), (SOUND, SLOW), Status.UNPROVEN),
         (((SOUND, FAILED),), (lost(SOUND, "gone"), FAILED), Status.BROKEN),
+        # Two kernels a night, and one with another name each night.
+        (
+            ((_on("6.12", Verdict.FAIL), _on("7.3", Verdict.PASS)),),
+            (_on("6.12", Verdict.FAIL), _on("7.3", Verdict.FAIL)),
+            Status.REGRESSION,
+        ),
+        (
+            ((_on("6.12", Verdict.PASS), _on("7.3", Verdict.FAIL)),),
+            (_on("6.12", Verdict.PASS), _on("7.3", Verdict.FAIL)),
+            Status.BROKEN,
+        ),
+        (((_on("7.2", Verdict.FAIL),),), (_on("7.3", Verdict.FAIL),), Status.BROKEN),
+        (((_on("7.2", Verdict.PASS),),), (_on("7.3", Verdict.FAIL),), Status.REGRESSION),
         ((), (), Status.UNPROVEN),
         ((), (replace(SOUND, verdict=Verdict.SKIP),), Status.UNPROVEN),
         ((), (replace(SOUND, verdict=Verdict.KNOWN, known_issue="x"),), Status.GOOD),

@@ -16,16 +16,17 @@ from harness.report.history import History, PastRun, Try
 from harness.report.repeats import base, fold, marked, wilson
 from harness.report.trends import Rate, broken, flaky
 from harness.report.versions import Versions, of_case
+from harness.report.view import regressions
 from tests.report.report_samples import FAILED, PASSED, run_of, thousand
 
 OLD, NEW = Versions("11.1.3", "7.3.3"), Versions("11.1.3", "7.3.4")
 RUNS = [PastRun(number, f"2026-11-{number:02}T00:00:00Z", None, 1.0, 1, {"harness": "v1"}, 1) for number in range(1, 20)]
 
 
-def tried(run: int, verdict: str, versions: Versions = OLD, key: str = "a", seconds: float = 1.0) -> Try:
+def tried(run: int, verdict: str, versions: Versions = OLD, key: str = "a", seconds: float = 1.0, node: str = "") -> Try:
     suspect = Suspect.KERNEL_L0 if verdict == "fail" else None
     message = "lost" if verdict in {"fail", "error"} else ""
-    return Try(run, RUNS[run - 1].started, key, key, Verdict(verdict), suspect, None, seconds, message, versions)
+    return Try(run, RUNS[run - 1].started, key, node or key, Verdict(verdict), suspect, None, seconds, message, versions)
 
 
 def test_first_bad_kernel() -> None:
@@ -69,6 +70,36 @@ def test_broken_from_the_first() -> None:
 def test_an_error_before_a_failure_is_not_where_it_began(verdicts: str, since: int, before: int | None) -> None:
     (found,) = broken([tried(run, verdict) for run, verdict in enumerate(verdicts.split(), 1)], RUNS)
     assert (found.since.run, found.before.run if found.before else None) == (since, before)
+
+
+def test_each_of_several_kernels_has_a_past_of_its_own() -> None:
+    """Both were good, and the last that ended was the older; then another QEMU breaks the newer."""
+    other = replace(NEW, qemu="11.2.0")
+    tries = [
+        tried(1, "pass", NEW, node="t[new~1]"),
+        tried(1, "pass", OLD, node="t[old~1]"),
+        tried(2, "pass", OLD, node="t[old~1]"),
+    ]
+    (found,) = broken([*tries, tried(2, "pass", other, node="t[new~1]"), tried(2, "fail", other, node="t[new~2]")], RUNS)
+    assert (found.last.node, found.before and found.before.versions) == ("t[new~2]", NEW)
+    assert (found.changed, found.first_bad_kernel) == ("QEMU 11.1.3 -> 11.2.0", "")
+    assert found.rate == Rate(1, 2)
+
+
+def test_one_kernel_a_night_is_the_same_case_whatever_its_name() -> None:
+    tries = [tried(1, "pass", node="t[7.1]"), tried(2, "fail", node="t[7.2]"), tried(3, "fail", node="t[7.3]"), tried(3, "pass", node="t[suite]")]  # fmt: skip
+    (found,) = broken([*tries, tried(4, "fail", node="t[7.4]")], RUNS)
+    assert (found.since.run, found.before and found.before.run) == (2, 1)
+
+
+def test_a_kernel_with_another_name_each_night_beside_one_that_keeps_its_own() -> None:
+    nights = [("fail", "pass"), ("fail", "pass"), ("fail", "fail")]
+    tries = [
+        each
+        for run, (suite, image) in enumerate(nights, 1)
+        for each in (tried(run, suite, node="t[suite]"), tried(run, image, node=f"t[7.{run}]"))
+    ]
+    assert {each.last.node: each.since.run for each in broken(tries, RUNS)} == {"t[suite]": 1, "t[7.3]": 3}
 
 
 def test_another_harness_is_told() -> None:
@@ -201,6 +232,25 @@ def test_regressions_and_fixes() -> None:
     assert (found.gone, found.new) == (("gone",), ("new",))
 
 
+def test_of_several_kernels_each_is_compared_with_itself() -> None:
+    before = [tried(1, "fail", node="t[old]"), tried(1, "pass", node="t[new]"), tried(1, "pass", node="t[gone]")]
+    after = [tried(2, "fail", node="t[old]"), tried(2, "fail", node="t[new]")]
+    found = compare(before, after)
+    assert [(each.key, each.was, each.is_) for each in found.regressions] == [("t[new]", "pass", "fail")]
+    assert [each.node for each in found.still] == ["t[old]"]
+    assert (found.gone, found.new, found.both) == (("t[gone]",), (), 2)
+    assert compare(after, before).new == ("t[gone]",)
+
+
+@pytest.mark.parametrize("suite", [[], ["pass"]], ids=["alone", "beside one that keeps its name"])
+def test_a_kernel_with_another_name_is_compared_with_what_was_there_before(suite: list[str]) -> None:
+    before = [tried(1, "fail", node="t[7.3]"), *(tried(1, each, node="t[suite]") for each in suite)]
+    after = [tried(2, "fail", node="t[7.4]"), *(tried(2, each, node="t[suite]") for each in suite)]
+    found = compare(before, after)
+    assert [each.key for each in found.still] == ["t[7.4]" if suite else "a"]
+    assert not (found.regressions or found.gone or found.new)
+
+
 def test_one_bad_try_is_a_regression_with_its_number() -> None:
     (change,) = compare([tried(1, "pass")] * 5, [*[tried(2, "pass")] * 4, tried(2, "fail")]).regressions
     assert change.after == Rate(1, 5) and change.is_ == "4 pass, 1 fail"
@@ -263,7 +313,7 @@ def test_the_past_of_a_run(tmp_path: Path) -> None:
         found = past.of_run(store, run)
     assert found.previous and found.previous.id == good
     assert found.comparison and [each.key for each in found.comparison.regressions] == [FAILED.key]
-    assert found.broken[FAILED.key].changed == "QEMU 10.0.2 -> 11.1.3"
+    assert found.broken[FAILED.id].changed == "QEMU 10.0.2 -> 11.1.3"
     assert found.flaky == {}
 
 
@@ -283,11 +333,26 @@ def test_what_a_run_has_written_of_its_versions_counts(tmp_path: Path) -> None:
     with History(tmp_path / "h") as store:
         store.add(store.begin("2026-11-20T00:00:00Z", {}), [(replace(lab, verdict=Verdict.PASS), OLD)])
         store.add(store.begin("2026-11-29T00:00:00Z", {}), [(lab, NEW)])
-        unwritten = past.of_run(store, run).broken[lab.key]
+        unwritten = past.of_run(store, run).broken[lab.id]
         store.add(store.begin(run.started, {}), [(lab, NEW)])
-        written = past.of_run(store, run).broken[lab.key]
+        written = past.of_run(store, run).broken[lab.id]
     assert unwritten.changed == written.changed == "kernel 7.3.3 -> 7.3.4"
     assert (written.rate.broken, written.rate.of) == (2, 2)
+
+
+def test_the_past_of_two_kernels_in_one_run(tmp_path: Path) -> None:
+    old, new = (
+        replace(FAILED, id=f"t.py::t[lab-{name}]", platform="lab", params={"lab_kernel": name}) for name in ("old", "new")
+    )
+    run = replace(run_of(new, old), started="2026-11-30T00:00:00Z", provenance={})
+    with History(tmp_path / "h") as store:
+        good = replace(new, verdict=Verdict.PASS)
+        store.add(store.begin("2026-11-20T00:00:00Z", {}), [(old, OLD), (good, NEW)])
+        store.add(store.begin(run.started, {}), [(new, NEW), (old, OLD)])
+        found = past.of_run(store, run)
+    assert {node: each.last.versions for node, each in found.broken.items()} == {old.id: OLD, new.id: NEW}
+    assert (found.broken[old.id].since.run, found.broken[new.id].changed) == (1, "")
+    assert regressions(run, found) == [new]
 
 
 def test_the_past_of_a_thousand_cases_is_quick(tmp_path: Path) -> None:
