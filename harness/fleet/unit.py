@@ -18,6 +18,7 @@ from harness.errors import DeadlineExpired, HarnessError, HostFailure, UsageErro
 from harness.host.protocol import Host, how_it_ended
 from harness.report import journal
 from harness.report.files import write_text
+from harness.report.repeats import base
 
 SILENCE_SECONDS = 900.0
 """A host of which nothing is heard for so long is given up: three times what any case may take (pyproject.toml, timeout)."""
@@ -58,10 +59,14 @@ class Heard:
     ended: int = 0
 
     def left(self, unit: Unit) -> Unit | None:
-        """Return what had not begun, for another host; None where nothing is left."""
+        """Return what had not begun, for another host; None where nothing is left.
+
+        The tries of a case stay together: those that are left would hide that one was lost.
+        """
         if self.planned is None:
             return unit
-        nodes = tuple(node for node in self.planned if node not in self.begun)
+        begun = {base(node) for node in self.begun}
+        nodes = tuple(node for node in self.planned if base(node) not in begun)
         return Unit(f"{unit.name}-rest", nodes=nodes) if nodes else None
 
 

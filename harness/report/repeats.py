@@ -28,8 +28,8 @@ def base(node: str) -> str:
 def fold(tries: Iterable[Case], require: int | None = None) -> list[Case]:
     """Return a case for each set of tries, in the order of the first of each.
 
-    It goes well when `require` of the tries went well (all of them, where that is None); its verdict is that of the worst try
-    where it did not. Whatever the verdict, a try that failed is told of, with its bundle.
+    It goes well when `require` of the tries went well (all of them, where that is None); its verdict is that of the worst try,
+    of those that went well where that is enough. Whatever the verdict, a try that failed is told of, with its bundle.
     """
     groups: dict[str, list[Case]] = {}
     for each in tries:
@@ -40,7 +40,7 @@ def fold(tries: Iterable[Case], require: int | None = None) -> list[Case]:
 def _folded(node: str, group: Sequence[Case], require: int | None) -> Case:
     if len(group) == 1:
         return replace(group[0], id=node)
-    worst = min(group, key=lambda each: _WORST.index(each.verdict))
+    worst = _worst(group)
     good = [each for each in group if each.verdict not in BROKEN]
     seconds = round(median(each.seconds for each in group), 4)
     if len(good) == len(group):
@@ -48,10 +48,13 @@ def _folded(node: str, group: Sequence[Case], require: int | None) -> Case:
     low, high = wilson(len(good), len(group))
     told = f"{len(good)} of {len(group)} tries went well (95 % interval {low:.2f} to {high:.2f})"
     if require is not None and len(good) >= require:
-        best = max(good, key=lambda each: _WORST.index(each.verdict))
         message = f"{told}, enough for --require {require}; one that did not: {worst.message}"
-        return replace(best, id=node, seconds=seconds, message=message, bundle=worst.bundle)
+        return replace(_worst(good), id=node, seconds=seconds, message=message, bundle=worst.bundle)
     return replace(worst, id=node, seconds=seconds, message=f"{worst.message}; {told}")
+
+
+def _worst(tries: Iterable[Case]) -> Case:
+    return min(tries, key=lambda each: _WORST.index(each.verdict))
 
 
 def wilson(count: int, of: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -15,10 +15,14 @@ from typing import Any
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import HostFailure, UsageError, Verdict
+from harness.errors import HostFailure, Suspect, UsageError, Verdict
 from harness.fleet.run import Order, Work, run
 from harness.fleet.unit import Heard, Unit
 from harness.host import inventory
+from harness.report import journal, results
+from harness.report.merge import merge
+from harness.report.model import Case, Run
+from harness.report.repeats import fold, marked
 from tests.fleet.ssh_hosts import SshComputer, ssh_computers
 from tests.plugin.conftest import BODY, ROOT, Project
 
@@ -275,6 +279,42 @@ def test_what_is_left_of_a_unit() -> None:
     heard = Heard(planned=["a", "b", "c"], begun={"a"})
     assert heard.left(unit) == Unit("shard-1-rest", nodes=("b", "c"))
     assert Heard(planned=["a"], begun={"a"}).left(unit) is None
+
+
+def _tries(word: str, count: int) -> list[Case]:
+    """Return the tries of a case, as planned."""
+    ids = [f"t/test_it.py::test_it[{marked(word, number)}]" for number in range(1, count + 1)]
+    return [Case(node, "t", "tcg", "file", {"word": word}, Verdict.PASS) for node in ids]
+
+
+def test_a_case_of_which_one_try_has_begun_is_not_left() -> None:
+    done, ran, not_begun = (_tries(word, 3) for word in ("done", "ran", "not-begun"))
+    planned = [case.id for case in (*done, *ran, *not_begun)]
+    begun = {case.id for case in (*done, *ran[:2])}
+    assert Heard(planned, begun).left(Unit("shard-1")) == Unit("shard-1-rest", nodes=tuple(case.id for case in not_begun))
+
+
+def test_a_try_that_was_lost_with_its_host_is_not_hidden_by_those_after_it(tmp_path: Path) -> None:
+    tries = [*_tries("ran", 4), *_tries("not-begun", 4)]
+    journal.plan(tmp_path / "lost", tries)
+    heard = Heard([case.id for case in tries])
+    told = journal.Journal(tmp_path / "lost", "2026-11-01T00:00:00Z", {})
+    for number, case in enumerate(tries[:2]):
+        told.begun(case.id, 1.0)
+        heard.begun.add(case.id)
+        if not number:
+            told.add(case, 2.0)
+    with (tmp_path / "lost" / journal.NAME).open("a") as file:
+        file.write('{"lost": "it is dead"}\n')
+
+    rest = heard.left(Unit("lost"))
+    assert rest
+    ended = fold(case for case in tries if case.id in rest.nodes)
+    results.write(tmp_path / "rest", Run("2026-11-01T00:01:00Z", 1.0, {}, tuple(ended)))
+    cases = {case.params["word"]: case for case in merge([tmp_path / "lost", tmp_path / "rest"], tmp_path / "all").cases}
+    assert cases["ran"].missing and cases["ran"].suspect is Suspect.HOST
+    assert cases["ran"].message.startswith("missing: it ran when its host was lost: it is dead; 1 of 4 tries went well")
+    assert cases["not-begun"].verdict is Verdict.PASS
 
 
 def test_work_that_comes_back_is_given_to_others() -> None:

@@ -194,6 +194,8 @@ def case_of(verdict: str, number: int) -> object:
         ("pass fail pass", 2, "pass", "2 of 3 tries went well (95 % interval 0.21 to 0.94), enough for --require 2; one that did not: lost", "bundles/b2"),
         ("fail fail pass", 2, "fail", "lost; 1 of 3 tries went well (95 % interval 0.06 to 0.79)", "bundles/b1"),
         ("error fail pass", 1, "pass", "1 of 3 tries", "bundles/b2"),
+        ("known pass fail", 2, "known", "2 of 3 tries went well (95 % interval 0.21 to 0.94), enough for --require 2; one that did not: lost", "bundles/b3"),
+        ("known pass known", 2, "known", "lost", "bundles/b1"),
         ("skip skip skip", 3, "skip", "lost", "bundles/b1"),
         ("error error error", 1, "error", "lost; 0 of 3", "bundles/b1"),
     ],
