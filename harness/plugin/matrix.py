@@ -16,6 +16,8 @@ from typing import Any
 
 from allpairspy import AllPairs
 
+from harness.report.privacy import Redactor
+
 Row = Mapping[str, Any]
 
 
@@ -55,8 +57,15 @@ class Params(Mapping[str, Any]):
 
     @property
     def id(self) -> str:
-        """The case's part of the pytest id: the values, each recognisable by itself or with its name."""
-        return "-".join(f"{value}{name}" if isinstance(value, int) else f"{_to(name)}{value}" for name, value in self.items())
+        """The case's part of the pytest id: the values, each recognisable by itself or with its name.
+
+        Of a path without the user's name and home: ids are read by everybody, and compared with those that were written.
+        """
+        shown = Redactor.here().value
+        words = (
+            f"{value}{name}" if isinstance(value, int) else f"{_to(name)}{shown(str(value))}" for name, value in self.items()
+        )
+        return "-".join(words)
 
 
 @dataclass(frozen=True)

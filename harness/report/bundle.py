@@ -65,8 +65,8 @@ def write(out: Path, evidence: Evidence, redactor: Redactor | None = None, strea
             data = json.loads(state) if isinstance(state, str) else state
             _write(folder / "states" / f"{_safe(name)}.json", _json(redactor.data(data)))
         streams = [_write_stream(folder / "streams", stream, stream_limit) for stream in evidence.streams]
-        _write(folder / RECORD, _json(redactor.data(_record(evidence, path, streams))))
-        _write(folder / "README.txt", redactor.text(_readme(evidence, streams)))
+        _write(folder / RECORD, _json(redactor.data(_record(evidence, path, streams, redactor))))
+        _write(folder / "README.txt", _readme(evidence, streams, redactor))
         _write(folder / letter.NAME, redactor.text(letter.cover_letter(evidence)))
     return path
 
@@ -91,7 +91,7 @@ def _write_stream(folder: Path, stream: Stream, limit: int) -> dict[str, object]
     return record | {"file": f"streams/{target.name}"}
 
 
-def _record(evidence: Evidence, path: str, streams: list[dict[str, object]]) -> dict[str, object]:
+def _record(evidence: Evidence, path: str, streams: list[dict[str, object]], redactor: Redactor) -> dict[str, object]:
     sides = [
         {
             "name": side.name,
@@ -104,7 +104,7 @@ def _record(evidence: Evidence, path: str, streams: list[dict[str, object]]) -> 
     return {
         "schema": SCHEMA,
         "case": case_to_data(evidence.case) | {"bundle": path},
-        "rerun": _rerun(evidence),
+        "rerun": _rerun(evidence, redactor),
         "sides": sides,
         "differences": [asdict(difference) for difference in evidence.differences],
         "steps": [asdict(step) for step in evidence.steps],
@@ -115,18 +115,18 @@ def _record(evidence: Evidence, path: str, streams: list[dict[str, object]]) -> 
     }
 
 
-def _rerun(evidence: Evidence) -> str:
+def _rerun(evidence: Evidence, redactor: Redactor) -> str:
     """Return the command that runs the case again, where it is as its scenario has it."""
-    return f"harness repro {path_of(evidence.case.id)}" if _changed(evidence) else _pytest(evidence)
+    return f"harness repro {path_of(evidence.case.id)}" if _changed(evidence) else _pytest(evidence, redactor)
 
 
-def _pytest(evidence: Evidence) -> str:
-    return shlex.join(["pytest", base(evidence.case.id), *evidence.options])
+def _pytest(evidence: Evidence, redactor: Redactor) -> str:
+    return f"{shlex.join(['pytest', base(evidence.case.id)])} {redactor.text(shlex.join(evidence.options))}".rstrip()
 
 
-def _readme(evidence: Evidence, streams: list[dict[str, object]]) -> str:
+def _readme(evidence: Evidence, streams: list[dict[str, object]], redactor: Redactor) -> str:
     case = evidence.case
-    lines = [
+    head = [
         case.message or f"verdict {case.verdict}",
         "",
         f"Verdict:    {case.verdict}" + (f" ({case.known_issue})" if case.known_issue else ""),
@@ -139,8 +139,8 @@ def _readme(evidence: Evidence, streams: list[dict[str, object]]) -> str:
         "To try it again, here or on another computer, with the harness set up:",
         "",
         "    harness repro THIS-DIRECTORY",
-        *_by_pytest(evidence),
     ]
+    lines = []
     for side in evidence.sides:
         status = "not known" if side.exit_status is None else side.exit_status
         lines += ["", f"Side {side.name}: QEMU {side.qemu_version or 'of unknown version'}, exit status {status}"]
@@ -154,15 +154,16 @@ def _readme(evidence: Evidence, streams: list[dict[str, object]]) -> str:
         lines += ["", "What happened, in seconds:"]
         lines += [f"    {step}" for step in evidence.steps]
     lines += ["", "Versions:", *(f"    {name}: {value}" for name, value in flatten(evidence.provenance))]
-    return "\n".join(lines) + "\n"
+    clean = [*map(redactor.text, head), *_by_pytest(evidence, redactor), *map(redactor.text, lines)]
+    return "\n".join(clean) + "\n"
 
 
-def _by_pytest(evidence: Evidence) -> list[str]:
+def _by_pytest(evidence: Evidence, redactor: Redactor) -> list[str]:
     """Return the lines that say how pytest runs it, which cannot where it is otherwise than its scenario has it."""
     if _changed(evidence):
         return []
     words = "or, where the harness has the same scenarios and the same kernels and QEMUs are at hand, from its own folder:"
-    return ["", words, "", f"    {_pytest(evidence)}"]
+    return ["", words, "", f"    {_pytest(evidence, redactor)}"]
 
 
 def _changed(evidence: Evidence) -> bool:

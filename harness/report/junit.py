@@ -16,6 +16,7 @@ from harness.errors import Verdict
 from harness.report.files import write_text
 from harness.report.model import Case, Run, flatten
 from harness.report.privacy import Redactor
+from harness.report.results import redacted
 
 NAME = "junit.xml"
 
@@ -32,7 +33,7 @@ ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 (section 2.2) has no way to write; a guest's console may say anything."""
 
 
-def to_xml(run: Run, redactor: Redactor) -> str:
+def to_xml(run: Run) -> str:
     """Return the run as a JUnit document; times are seconds."""
     totals = run.totals
     skipped = totals[Verdict.SKIP] + totals[Verdict.KNOWN] + totals[Verdict.BLOCKED]
@@ -45,9 +46,9 @@ def to_xml(run: Run, redactor: Redactor) -> str:
     }
     root = ET.Element("testsuites", common)
     suite = ET.SubElement(root, "testsuite", common | {"skipped": str(skipped), "timestamp": run.started[:19]})
-    _properties(suite, dict(flatten(run.provenance)), redactor)
+    _properties(suite, dict(flatten(run.provenance)))
     for case in run.cases:
-        _case(suite, case, redactor)
+        _case(suite, case)
     ET.indent(root, " ")
     return f"<?xml version='1.0' encoding='UTF-8'?>\n{ET.tostring(root, encoding='unicode')}\n"
 
@@ -55,11 +56,11 @@ def to_xml(run: Run, redactor: Redactor) -> str:
 def write(out: Path, run: Run, redactor: Redactor | None = None) -> Path:
     """Write `out/junit.xml` in one step, without the user's name and home; raises OSError."""
     path = out / NAME
-    write_text(path, to_xml(run, redactor or Redactor.here()))
+    write_text(path, to_xml(redacted(run, redactor)))
     return path
 
 
-def _case(suite: ET.Element, case: Case, redactor: Redactor) -> None:
+def _case(suite: ET.Element, case: Case) -> None:
     file, _, name = case.id.partition("::")
     element = ET.SubElement(
         suite,
@@ -81,20 +82,20 @@ def _case(suite: ET.Element, case: Case, redactor: Redactor) -> None:
         "compared.registers": case.compared.registers,
         "compared.interrupts": case.compared.interrupts,
     }
-    _properties(element, {name: str(value) for name, value in facts.items() if value is not None}, redactor)
+    _properties(element, {name: str(value) for name, value in facts.items() if value is not None})
     if case.verdict in ELEMENT:
-        message = _legal(redactor.text(case.message))
+        message = _legal(case.message)
         first = message.partition("\n")[0] or str(case.verdict)
         end = ET.SubElement(element, ELEMENT[case.verdict], {"type": case.verdict, "message": first})
         end.text = "\n".join(filter(None, [message, case.bundle and f"bundle: {case.bundle}"]))
 
 
-def _properties(parent: ET.Element, values: dict[str, str], redactor: Redactor) -> None:
+def _properties(parent: ET.Element, values: dict[str, str]) -> None:
     if not values:
         return
     holder = ET.SubElement(parent, "properties")
     for name, value in values.items():
-        ET.SubElement(holder, "property", {"name": _legal(name), "value": _legal(redactor.text(value))})
+        ET.SubElement(holder, "property", {"name": _legal(name), "value": _legal(value)})
 
 
 def _legal(text: str) -> str:

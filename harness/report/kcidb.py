@@ -21,6 +21,7 @@ from harness.errors import Suspect, UsageError, Verdict
 from harness.report.files import write_text
 from harness.report.model import Case, Run, flatten
 from harness.report.privacy import Redactor
+from harness.report.results import redacted
 from harness.report.versions import Versions, of_case
 
 NAME = "kcidb.json"
@@ -90,7 +91,7 @@ def to_kcidb(run: Run, sender: Sender, files: Mapping[str, tuple[str, ...]]) -> 
 def write(out: Path, run: Run, sender: Sender | None = None, redactor: Redactor | None = None) -> Path:
     """Write `out/kcidb.json` in one step, without the user's name and home; raises OSError, UsageError."""
     files = {case.bundle: tuple(_files(out / case.bundle)) for case in run.cases if case.bundle}
-    data = (redactor or Redactor.here()).data(to_kcidb(run, sender or Sender(), files))
+    data = to_kcidb(redacted(run, redactor), sender or Sender(), files)
     path = out / NAME
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     return path

@@ -15,6 +15,7 @@ from harness.errors import Verdict
 from harness.report.files import write_text
 from harness.report.model import BROKEN, Case, Run, flatten
 from harness.report.privacy import Redactor
+from harness.report.results import redacted
 
 NAME = "results.ktap"
 
@@ -43,7 +44,7 @@ def to_ktap(run: Run) -> str:
 def write(out: Path, run: Run, redactor: Redactor | None = None) -> Path:
     """Write `out/results.ktap` in one step, without the user's name and home; raises OSError."""
     path = out / NAME
-    write_text(path, (redactor or Redactor.here()).text(to_ktap(run)))
+    write_text(path, to_ktap(redacted(run, redactor)))
     return path
 
 

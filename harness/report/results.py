@@ -118,6 +118,11 @@ def run_from_data(data: object, where: str) -> Run:
     return run
 
 
+def redacted(run: Run, redactor: Redactor | None = None) -> Run:
+    """Return the run without the user's name and home, as `results.json` has it and each other format is made of it."""
+    return run_from_data((redactor or Redactor.here()).data(run_to_data(run)), NAME)
+
+
 def write(out: Path, run: Run, redactor: Redactor | None = None) -> Path:
     """Write `out/results.json` in one step, without the user's name and home; raises OSError."""
     data = (redactor or Redactor.here()).data(run_to_data(run))

@@ -28,6 +28,13 @@ def product(factors: Mapping[str, tuple[object, ...]]) -> list[dict[str, object]
     return [dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())]
 
 
+def test_an_id_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/bob")
+    monkeypatch.setenv("LOGNAME", "bob")
+    case = Params({"lab_kernel": "/home/bob/Image", "dst_lab_kernel": "/srv/bob/Image", "cpu": "bob", "vcpus": 2})
+    assert case.id == "$HOME/Image-to-/srv/$USER/Image-bob-2vcpus"
+
+
 @settings(deadline=None)
 @given(sizes=SIZES, forbidden=st.sets(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=4))
 def test_every_pair_that_a_valid_case_has_is_covered(sizes: list[int], forbidden: set[tuple[int, int]]) -> None:

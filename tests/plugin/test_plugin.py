@@ -16,10 +16,11 @@ import pytest
 from harness.deadline import Deadline
 from harness.host import pressure
 from harness.plugin import trial
-from harness.report import journal, results
+from harness.report import bundle, journal, results
 from harness.report.history import History
 from harness.report.model import lost
 from harness.report.trends import flaky
+from harness.rerun import opened
 from tests.plugin.conftest import BODY, Project
 from tests.report.report_samples import PASSED, run_of
 
@@ -197,6 +198,40 @@ def test_two_workers_report_each_case_once(project: Project) -> None:
     )
     assert data["totals"] == {"pass": 4, "fail": 2, "error": 0, "skip": 2, "known": 0, "fixed": 0, "blocked": 0}
     assert project.machines() == []
+
+
+def test_a_name_that_is_a_word_of_the_case_leaves_it_whole(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "refuses")
+    project.scenario("fault=refuses")
+    assert project.run().ret == FAILED
+    (case,) = results.read(project.path / "out").cases
+    assert (case.id, case.params) == ("scenarios/timers/test_it.py::test_it[tcg-file-fault=refuses]", {"word": "fault=refuses"})
+    assert case.bundle == bundle.path_of(case.id)
+    opened_again = opened.read(project.path / "out" / case.bundle)
+    assert (opened_again.name, opened_again.plan.params["word"]) == (case.bundle, "fault=refuses")
+    assert opened_again.arguments["fault"] == "refuses"
+    report = (project.path / "out" / "junit.xml").read_text()
+    assert case.bundle in report and "tcg-file-fault=refuses" in report
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_path_in_the_users_home_is_one_case(
+    project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(journal.Journal, "begun", lambda _self, node, _at: begun.append(node))
+    monkeypatch.setenv("HOME", "/home/bob")
+    project.scenario("/home/bob/linux/Image", "plain", body=f"{BODY}\n    assert case.word == 'plain', case.word")
+    project.run(*workers)
+    ids = [f"scenarios/timers/test_it.py::test_it[tcg-file-{word}]" for word in ("$HOME/linux/Image", "plain")]
+    cases = {case.id: case for case in results.read(project.path / "out").cases}
+    assert sorted(begun) == sorted(cases) == ids and not any(case.missing for case in cases.values())
+    assert cases[ids[0]].bundle and not cases[ids[1]].bundle
+    for path in (project.path / "out").rglob("*"):
+        assert "bob" not in path.name and (path.is_dir() or b"/home/bob" not in path.read_bytes()), path
+    chosen = [ids[0] if word == "scenarios" else word for word in project.arguments(*workers)]
+    project.pytester.runpytest_inprocess(*chosen)
+    assert project.only_case()["id"] == ids[0], "an id that was read can be asked for"
 
 
 def test_an_earlier_runs_bundles_go(project: Project) -> None:

@@ -104,6 +104,37 @@ def test_here_is_this_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert here.text(f"{tmp_path}/link/x {tmp_path}/real/y") == "$HOME/x $HOME/y"
 
 
+def test_max_is_a_cpu() -> None:
+    assert Redactor(("/home/max",), "max").text("-cpu max -kernel /home/max/x") == "-cpu max -kernel $HOME/x"
+
+
+def test_the_harness_own_words_stay_whoever_has_them_for_a_name() -> None:
+    bob = Redactor(("/home/bob",), "bob")
+    case = {"id": "t.py::t[tcg-bob]", "bundle": "bundles/t-tcg-bob", "lifecycle": "bob", "params": {"cpu": "bob", "n": 1}}
+    assert bob.data({"cases": [case], "plan": {"test": "bob.py::t", "changes": {"params": {}}}}) == {
+        "cases": [case],
+        "plan": {"test": "bob.py::t", "changes": {"params": {}}},
+    }
+    assert bob.data({"message": "bob", "bundle": "/home/bob/x"}) == {"message": "$USER", "bundle": "$HOME/x"}
+
+
+def test_a_path_is_a_path_wherever_it_stands() -> None:
+    bob = Redactor(("/home/bob",), "bob")
+    data = {"params": {"lab_kernel": "/srv/bob/Image"}, "kernels": {"/home/bob/Image": "6.12", "bob": "6.13"}}
+    assert bob.data(data) == {
+        "params": {"lab_kernel": "/srv/$USER/Image"},
+        "kernels": {"$HOME/Image": "6.12", "bob": "6.13"},
+    }
+
+
+def test_the_command_that_runs_it_again_finds_the_case_whatever_its_words_are(tmp_path: Path) -> None:
+    evidence = replace(evidence_of(FAILED, tmp_path), options=("--qemu=/opt/cnthp/qemu",))
+    folder = tmp_path / bundle.write(tmp_path, evidence, Redactor((), "cnthp"))
+    command = f"pytest '{FAILED.id}' '--qemu=/opt/$USER/qemu'"
+    assert json.loads((folder / "case.json").read_text())["rerun"].replace("'", "") == command.replace("'", "")
+    assert FAILED.id in (folder / "README.txt").read_text()
+
+
 @pytest.mark.parametrize("home", ["/", "", "relative"])
 def test_no_home_redacts_nothing(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
     monkeypatch.setenv("HOME", home)

@@ -133,6 +133,14 @@ def test_nothing_that_is_said_makes_it_invalid(tmp_path: Path) -> None:
     valid(json.loads(kcidb.write(tmp_path, run).read_text()))
 
 
+def test_ids_agree_whatever_the_user_is_called(tmp_path: Path) -> None:
+    known = replace(FAILED, verdict=Verdict.KNOWN, known_issue="timers-lost", message="by arm64")
+    found = valid(json.loads(kcidb.write(tmp_path, run_of(known), None, Redactor((), "arm64")).read_text()))
+    assert found["tests"][0]["build_id"] == found["builds"][0]["id"]
+    assert found["incidents"][0]["issue_id"] == found["issues"][0]["id"]
+    assert found["tests"][0]["log_excerpt"] == "by $USER"
+
+
 def test_a_thousand_cases() -> None:
     assert len(valid(to_kcidb(thousand(), Sender(), {}))["tests"]) == 1000
 

@@ -13,7 +13,9 @@ from harness.errors import Suspect, Verdict
 from harness.report import past
 from harness.report.compare import Comparison, compare, student
 from harness.report.history import History, PastRun, Try
+from harness.report.privacy import Redactor
 from harness.report.repeats import base, fold, marked, wilson
+from harness.report.results import redacted
 from harness.report.trends import Rate, broken, flaky
 from harness.report.versions import Versions, of_case
 from harness.report.view import regressions
@@ -364,6 +366,15 @@ def test_the_past_of_a_thousand_cases_is_quick(tmp_path: Path) -> None:
             store.add(store.begin(f"2026-10-{day:02}T00:00:00Z", {}), [(case, Versions("11.1.3")) for case in run.cases])
         found = past.of_run(store, run)
     assert found.comparison and found.comparison.both and not found.comparison.regressions
+
+
+def test_a_kernel_is_found_by_its_path_with_and_without_the_users_home() -> None:
+    case = replace(PASSED, platform="lab", params={"lab_kernel": "/home/alice/Image"})
+    run = replace(run_of(case), provenance={"kernels": {"/home/alice/Image": "7.3.4"}})
+    kept = redacted(run, Redactor(("/home/alice",), "alice"))
+    assert "alice" not in str(kept)
+    for each in (run, kept):
+        assert of_case(each.cases[0], each.provenance).kernel == "7.3.4"
 
 
 def test_versions_of_a_case() -> None:
