@@ -18,6 +18,7 @@ import pytest
 from harness.assets import cache
 from harness.assets import qemu as assets_qemu
 from harness.errors import HarnessError, Suspect, UsageError
+from harness.lab.ground import SSH
 from harness.plugin import platforms
 from harness.plugin.limit import of_run as limit_of
 from harness.plugin.progress import Reporter
@@ -44,6 +45,8 @@ class Recorder:
         self._failed: list[str] = []
         self._why: dict[str, str] = {}
         self._latencies: dict[str, list[float]] = {}
+        # What hosts that are reached by SSH said of themselves, by the platform's name.
+        self._hosts: dict[str, dict[str, str]] = {}
         self._ids: list[str] = []
         self.collected = False
         """Whether this process has left word of what is to be run."""
@@ -85,7 +88,10 @@ class Recorder:
         self._cases[case.id] = case
         self._latencies[base(case.id)] = getattr(report, "harness_latencies", [])
         self._opened().add(case, self._seconds)
-        self._past.add(case, Versions(*getattr(report, "harness_versions", ())))
+        versions = Versions(*getattr(report, "harness_versions", ()))
+        if case.platform.startswith(SSH) and versions.kernel:
+            self._hosts[case.platform] = {"qemu": versions.qemu, "kernel": versions.kernel}
+        self._past.add(case, versions)
 
     def _opened(self) -> Journal:
         """Return the journal, begun with the first case that is heard of."""
@@ -107,7 +113,8 @@ class Recorder:
         told = {f"{MISSING}{said}" for said in late.values()}
         cases = [replace(case, suspect=Suspect.CONFIGURATION) if case.message in told else case for case in cases]
         seconds = self._seconds
-        run = self.run = Run(self._stamp, seconds, provenance(self._config), tuple(cases))
+        about = {**provenance(self._config), **({"hosts": self._hosts} if self._hosts else {})}
+        run = self.run = Run(self._stamp, seconds, about, tuple(cases))
         self._out.mkdir(parents=True, exist_ok=True)
         self._clear(run)
         measured.write(self._out, self._latencies)

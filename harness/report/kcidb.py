@@ -70,15 +70,15 @@ def to_kcidb(run: Run, sender: Sender, files: Mapping[str, tuple[str, ...]]) -> 
     mark = sha256(json.dumps([run.started, str(run.provenance)]).encode("utf-8", "backslashreplace")).hexdigest()[:12]
     stamp = f"{sender.origin}:{re.sub(r'[^0-9TZ]', '', run.started)}-{mark}"
     versions = {case.id: of_case(case, run.provenance) for case in run.cases}
-    kernels = list(dict.fromkeys(each.kernel for each in versions.values()))
-    builds = {kernel: sender.build or f"{stamp}-{number}" for number, kernel in enumerate(kernels, 1)}
+    kernels = {case.id: _kernel(case, versions[case.id]) for case in run.cases}
+    builds = {words: sender.build or f"{stamp}-{number}" for number, words in enumerate(dict.fromkeys(kernels.values()), 1)}
     report: Data = {"version": VERSION}
     if not sender.build:
-        report["checkouts"] = [_checkout(sender, builds[kernel], kernel) for kernel in kernels]
-        report["builds"] = [_build(sender, builds[kernel], kernel, run) for kernel in kernels]
+        report["checkouts"] = [{"id": name, "origin": sender.origin, "comment": words} for words, name in builds.items()]
+        report["builds"] = [_build(sender, name, words, run) for words, name in builds.items()]
     ids = {case.id: f"{stamp}-{sha256(case.id.encode('utf-8', 'backslashreplace')).hexdigest()[:16]}" for case in run.cases}
     report["tests"] = [
-        _test(case, sender, ids[case.id], builds[versions[case.id].kernel], versions[case.id], files.get(str(case.bundle), ()))
+        _test(case, sender, ids[case.id], builds[kernels[case.id]], versions[case.id], files.get(str(case.bundle), ()))
         for case in run.cases
     ]
     touched = [case for case in run.cases if case.known_issue]
@@ -101,9 +101,13 @@ def _files(bundle: Path) -> Iterator[str]:
     yield from sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file())
 
 
-def _checkout(sender: Sender, name: str, kernel: str) -> Data:
-    comment = f"Linux {_text(kernel)}" if kernel else "no kernel is under test: guests run under emulation"
-    return {"id": name, "origin": sender.origin, "comment": comment}
+def _kernel(case: Case, versions: Versions) -> str:
+    """Return the kernel under test in words, which are another build's where it is another, or not known."""
+    if versions.kernel:
+        return f"Linux {_text(versions.kernel)}"
+    if case.platform == "tcg":
+        return "no kernel is under test: guests run under emulation"
+    return f"the kernel is not known here (platform {_text(case.platform)})"
 
 
 def _build(sender: Sender, name: str, kernel: str, run: Run) -> Data:
@@ -113,7 +117,7 @@ def _build(sender: Sender, name: str, kernel: str, run: Run) -> Data:
         "checkout_id": name,
         "origin": sender.origin,
         "architecture": "arm64",
-        "comment": f"Linux {_text(kernel)}" if kernel else "none",
+        "comment": kernel,
         "misc": {"provenance": facts},
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import Suspect, UsageError, Verdict
@@ -64,11 +64,23 @@ def add(path: Path, proposal: Proposal, case: Case, versions: Versions) -> None:
 
 
 def _versions(case: Case, record: Mapping[str, object]) -> Versions:
-    """Return what the case ran on: QEMU as the sides say themselves, the kernel as the run's provenance does."""
-    sides, provenance = record["sides"], record["provenance"]
-    said = [str(side.get("qemu_version") or "") for side in sides if isinstance(side, dict)] if isinstance(sides, list) else []
+    """Return what the case ran on: QEMU as the sides say themselves, the kernel as its host does, or the run's provenance."""
+    provenance = record["provenance"]
     general = of_case(case, provenance if isinstance(provenance, dict) else {})
-    return Versions(said[0] if said and said[0] else general.qemu, general.kernel)
+    sides, hosts = _tables(record, "sides"), _tables(record, "hosts")
+    here = Versions(
+        str(sides[0].get("qemu_version") or general.qemu) if sides else general.qemu,
+        str(hosts[0].get("kernel", "")) if hosts else general.kernel,
+    )
+    if len(hosts) < 2:
+        return here
+    there = [str(side.get("qemu_version") or "") for side in sides if str(side.get("name")).startswith("destination")]
+    return replace(here, dst_qemu=there[0] if there else "", dst_kernel=str(hosts[1].get("kernel", "")))
+
+
+def _tables(record: Mapping[str, object], name: str) -> list[dict[str, object]]:
+    found = record.get(name)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _entry(case: Case, versions: Versions, name: str, reason: str, bundle: str, harness: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from harness.report.model import Case, Provenance
 
@@ -36,12 +37,25 @@ class Versions:
 
 
 def of_case(case: Case, provenance: Provenance) -> Versions:
-    """Return what the run's provenance says of a case: exact but for the QEMU inside a lab, which it does not name."""
-    qemu, kernels = provenance.get("qemu"), provenance.get("kernels")
-    version = str(qemu.get("version", "")) if isinstance(qemu, Mapping) else ""
-    tested = kernels if isinstance(kernels, Mapping) and case.platform != "tcg" else {}
-    if case.platform != "lab":
-        return Versions(version, str(tested.get("host", "")))
-    source = str(tested.get(case.params.get("lab_kernel") or "lab", ""))
-    there = case.params.get("dst_lab_kernel")
-    return Versions("", source, "", str(tested.get(there, "")) if there else "")
+    """Return what the run's provenance says of a case.
+
+    It does not name the QEMU inside a lab, and tells of a host that is reached by SSH what that said of itself, if anything.
+    """
+    here, kernels = str(_of(provenance, "qemu").get("version", "")), _of(provenance, "kernels")
+    match case.platform:
+        case "tcg":
+            return Versions(here)
+        case "kvm":
+            return Versions(here, str(kernels.get("host", "")))
+        case "lab":
+            source = str(kernels.get(case.params.get("lab_kernel") or "lab", ""))
+            there = case.params.get("dst_lab_kernel")
+            return Versions("", source, "", str(kernels.get(there, "")) if there else "")
+    told = _of(_of(provenance, "hosts"), case.platform)
+    return Versions(str(told.get("qemu", "")), str(told.get("kernel", "")))
+
+
+def _of(said: Mapping[Any, object], name: str) -> Mapping[Any, object]:
+    """Return a table by name, an empty one where there is none."""
+    found = said.get(name)
+    return found if isinstance(found, Mapping) else {}

@@ -234,6 +234,18 @@ def test_a_path_in_the_users_home_is_one_case(
     assert project.only_case()["id"] == ids[0], "an id that was read can be asked for"
 
 
+def test_what_a_host_far_away_runs_is_said_of_it_and_not_of_this_computer(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial.Trial, "versions", ("10.0.2", "6.12.9", "", ""))
+    project.scenario("plain", body=f'request.config.option.platform = "ssh:thunder"\n    {BODY}')
+    assert project.run().ret == OK
+    assert project.results()["provenance"]["hosts"] == {"ssh:thunder": {"qemu": "10.0.2", "kernel": "6.12.9"}}
+    report = json.loads((project.path / "out" / "kcidb.json").read_text())
+    assert [build["comment"] for build in report["builds"]] == ["Linux 6.12.9"]
+    assert report["tests"][0]["environment"]["comment"] == "platform ssh:thunder, QEMU 10.0.2 and kernel 6.12.9"
+
+
 def test_an_earlier_runs_bundles_go(project: Project) -> None:
     project.scenario("fault=refuses")
     project.run()

@@ -77,6 +77,17 @@ def test_each_kernel_is_a_build() -> None:
     assert first != second == third
 
 
+def test_a_kernel_that_is_not_known_is_not_that_of_the_desk() -> None:
+    far = replace(FAILED, id="x.py::t[ssh]", platform="ssh:thunder")
+    run = replace(run_of(PASSED, far), provenance={"qemu": {"version": "11.1.3"}, "kernels": {"host": "6.1.0-desk"}})
+    found = valid(to_kcidb(run, Sender(), {}))
+    said = ["no kernel is under test: guests run under emulation", "the kernel is not known here (platform ssh:thunder)"]
+    assert [each["comment"] for each in found["checkouts"]] == [each["comment"] for each in found["builds"]] == said
+    assert [test["build_id"] for test in found["tests"]] == [build["id"] for build in found["builds"]]
+    assert found["tests"][1]["environment"]["comment"] == "platform ssh:thunder, versions not known"
+    assert set(found["tests"][1]["environment"]["misc"]["versions"].values()) == {""}
+
+
 def test_a_known_issue_is_an_incident() -> None:
     known = replace(FAILED, verdict=Verdict.KNOWN, known_issue="timers-lost")
     fixed = replace(FAILED, id="other", verdict=Verdict.FIXED, known_issue="timers-lost")

@@ -87,6 +87,20 @@ def test_a_kernels_failure_is_about_the_kernel(tmp_path: Path) -> None:
     known_add.add(tmp_path / "known.toml", proposal, case, versions)
 
 
+def test_the_kernel_is_that_of_the_host_and_not_of_the_desk(tmp_path: Path) -> None:
+    message = MESSAGE.replace("QEMU", "kernel (L0)")
+    case = replace(CASE, platform="ssh:thunder", suspect=Suspect.KERNEL_L0, message=message)
+    hosts = ({"name": "thunder", "kernel": "6.12.9-arm64"}, {"name": "thunder", "kernel": "6.13.1"})
+    evidence = replace(evidence_of(case, tmp_path), provenance={"kernels": {"host": "6.1.0-desk"}}, hosts=hosts)
+    folder = tmp_path / bundle.write(tmp_path, evidence, NOBODY)
+    proposal, _, versions = known_add.propose(folder, "lost", "why")
+    assert versions == Versions("11.1.3", "6.12.9-arm64", "11.1.3", "6.13.1")
+    (tmp_path / "known.toml").write_text("")
+    known_add.add(tmp_path / "known.toml", proposal, case, versions)
+    issues = known.load(tmp_path / "known.toml")
+    assert issues.judge(case, "10.0.2", "6.12.9-arm64").verdict is Verdict.KNOWN
+
+
 @pytest.mark.parametrize("verdict", [each for each in Verdict if each is not Verdict.FAIL])
 def test_only_what_fails_can_be_known(tmp_path: Path, verdict: Verdict) -> None:
     issue = "x" if verdict in {Verdict.KNOWN, Verdict.FIXED} else None

@@ -384,4 +384,9 @@ def test_versions_of_a_case() -> None:
     assert of_case(lab, provenance) == Versions("", "7.3.4")
     assert of_case(replace(lab, params={}), provenance) == Versions("", "6.12")
     assert of_case(replace(PASSED, platform="kvm"), provenance) == Versions("11.1.3", "6.1")
+    far = replace(PASSED, platform="ssh:thunder")
+    assert of_case(far, provenance) == of_case(replace(PASSED, platform="not known"), provenance) == Versions()
+    told = {**provenance, "hosts": {"ssh:thunder": {"qemu": "10.0.2", "kernel": "6.12.9"}}}
+    assert of_case(far, told) == Versions("10.0.2", "6.12.9")
+    assert of_case(replace(far, platform="ssh:other"), told) == Versions()
     assert OLD.changes(NEW) == "kernel 7.3.3 -> 7.3.4" and OLD.changes(OLD) == ""
