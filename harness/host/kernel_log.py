@@ -16,7 +16,7 @@ from harness.errors import Unsupported
 from harness.host.protocol import Host, Process
 
 # The words are the kernel's own: kernel/panic.c, kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, mm/oom_kill.c,
-# arch/arm64/kernel/traps.c, arch/arm64/mm/fault.c, arch/arm64/kvm/.
+# kernel/locking/lockdep.c, lib/ubsan.c, arch/arm64/kernel/traps.c, arch/arm64/mm/fault.c, arch/arm64/kvm/.
 _TROUBLES = (
     r"Kernel panic - not syncing",
     r"Internal error: ",  # Internal error: Oops: 0000000096000004 [#1] SMP
@@ -24,6 +24,9 @@ _TROUBLES = (
     r"\bBUG: ",
     r"kernel BUG at ",
     r"\bWARNING: (CPU: \d|\S+:\d+ at )",  # WARNING: CPU: 1 PID: 7 at arch/...; since 6.18 WARNING: arch/...:12 at function
+    r"\bWARNING: .*\b(lock|locks|locking|unlock|contention|RCU usage)\b",  # lockdep names neither CPU nor line
+    r"\bINFO: trying to register non-static key",
+    r"\bUBSAN: ",
     r"watchdog: .*lockup",
     r"Watchdog detected hard LOCKUP",
     r"\brcu: .*(detected (expedited )?stalls|self-detected stall|kthread starved)",
@@ -39,7 +42,7 @@ _TROUBLE = re.compile("|".join(f"(?:{words})" for words in _TROUBLES))
 
 
 def troubles(lines: Iterable[str]) -> list[str]:
-    """Return the lines that tell of a panic, oops, WARN, lockup, stall, OOM kill or KVM error, as they are."""
+    """Return the lines that tell of a panic, oops, WARN, lockup, stall, OOM kill, KVM error or of what a checker found."""
     return [line for line in lines if _TROUBLE.search(line)]
 
 

@@ -18,6 +18,21 @@ TROUBLES = """\
 [    1.000000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000009
 [    1.000000] WARNING: CPU: 1 PID: 123 at arch/arm64/kvm/arch_timer.c:459 kvm_timer_update_irq+0x12c/0x140
 [    1.000000] WARNING: arch/arm64/kvm/nested.c:1204 at kvm_map_l1_vncr+0x12c/0x140, CPU#1: qemu/77
+[    1.000000] WARNING: possible circular locking dependency detected
+[    1.000000] WARNING: possible recursive locking detected
+[    1.000000] WARNING: possible irq lock inversion dependency detected
+[    1.000000] WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected
+[    1.000000] WARNING: inconsistent lock state
+[    1.000000] WARNING: bad unlock balance detected!
+[    1.000000] WARNING: bad contention detected!
+[    1.000000] WARNING: held lock freed!
+[    1.000000] WARNING: Nested lock was not taken
+[    1.000000] WARNING: lock held when returning to user space!
+[    1.000000][  T312] WARNING: qemu-system-aar/312 still has locks held!
+[    1.000000] WARNING: suspicious RCU usage
+[    1.000000] INFO: trying to register non-static key.
+[    1.000000] UBSAN: array-index-out-of-bounds in arch/arm64/kvm/vgic/vgic-its.c:270:7
+[    1.000000] BUG: KCSAN: data-race in kvm_vcpu_kick / vcpu_enter_guest
 [    1.000000] BUG: spinlock bad magic on CPU#0, swapper/0/1
 [    1.000000] BUG: KASAN: slab-out-of-bounds in kvm_vcpu_ioctl+0x1/0x2
 [    1.000000] kernel BUG at mm/slub.c:448!
@@ -52,6 +67,11 @@ HARMLESS = """\
 [    1.000000] DEBUG: debugging enabled
 [    0.300000] ACPI: Interpreter disabled.
 WARNING: no guest said a word
+[    0.000000] Running RCU self tests
+[    0.000000] Lock dependency validator: Copyright (c) 2006 Red Hat, Inc., Ingo Molnar
+[    0.000000]  memory used by lock dependency info: 11633 kB
+[    0.000000] rcu: \tRCU lockdep checking is enabled.
+[    0.200000] kcsan: enabled early
 [    0.200000] random: crng init done"""
 
 
