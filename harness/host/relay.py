@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path, PurePath
 
-from harness.deadline import Deadline
 from harness.errors import HostFailure
 from harness.host.protocol import Host
 
@@ -42,20 +41,26 @@ class Relay:
     def __init__(self, near: Host, path: PurePath, far: Host, target: PurePath, log: Path) -> None:
         self.path = path
         self._process = near.spawn(["python3", "-c", _LISTENER, str(path)], env={}, stderr=log)
-        ours = self._process.stdio
-        ours.settimeout(Deadline.after(_SECONDS).remaining)
-        if ours.recv(1) != b"!":
-            words = log.read_text("utf-8", "replace").strip().splitlines()
-            self._process.close()
-            raise HostFailure(f"no relay could be started: {words[-1] if words else 'it said nothing'}", where=near.name)
-        ours.settimeout(None)
         try:
+            self._begin(near, log)
             self._far = far.connect(target)
-        except HostFailure:
+        except BaseException:
             self._process.close()
             raise
+        ours = self._process.stdio
         for source, sink in ((ours, self._far), (self._far, ours)):
             threading.Thread(target=pump, args=(source, sink), name="harness-relay", daemon=True).start()
+
+    def _begin(self, near: Host, log: Path) -> None:
+        """Wait until the listener is there. Raises HostFailure."""
+        ours = self._process.stdio
+        ours.settimeout(_SECONDS)
+        with suppress(OSError):  # it says nothing in time, or has gone
+            if ours.recv(1) == b"!":
+                ours.settimeout(None)
+                return
+        words = log.read_text("utf-8", "replace").strip().splitlines()
+        raise HostFailure(f"no relay could be started: {words[-1] if words else 'it said nothing'}", where=near.name)
 
     def close(self) -> None:
         """End it, whatever is under way."""
