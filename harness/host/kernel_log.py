@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.errors import Unsupported
-from harness.host.protocol import Host, Process
+from harness.errors import HostFailure, Unsupported
+from harness.host.protocol import Host
 
 # The words are the kernel's own: kernel/panic.c, kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, mm/oom_kill.c,
 # kernel/locking/lockdep.c, lib/ubsan.c, arch/arm64/kernel/traps.c, arch/arm64/mm/fault.c, arch/arm64/kvm/.
@@ -52,12 +52,15 @@ _SECONDS = 30.0
 
 
 class KernelLog:
-    """The kernel log of a host from now on: each new line goes to `heard`, in a thread of its own."""
+    """The kernel log of a host from now on, read by a thread of its own."""
 
-    def __init__(self, process: Process, mark: str, heard: Callable[[str], None]) -> None:
-        self._process = process
-        self._mark = mark
-        self._heard = heard
+    def __init__(self, host: Host, stderr: Path) -> None:
+        """Begin to follow it. Raises HostFailure."""
+        self._host = host
+        self._stderr = stderr
+        self._mark = f"harness: listens from here ({uuid.uuid4().hex[:12]})"
+        self._process = host.spawn(["sh", "-c", _FOLLOW, "follow", self._mark], env={}, stderr=stderr)
+        self._lines: list[str] = []
         self._marked = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="harness-kernel-log", daemon=True)
         self._thread.start()
@@ -65,9 +68,37 @@ class KernelLog:
     def begun(self, deadline: Deadline) -> bool:
         """Wait until the mark is read, so that what comes later is surely heard; False where the reader ended first."""
         while not self._marked.wait(min(0.05, deadline.remaining)):
-            if not self._thread.is_alive() or deadline.expired:
+            if self.ended or deadline.expired:
                 return self._marked.is_set()
         return True
+
+    @property
+    def ended(self) -> bool:
+        """Whether nobody follows it any more: cat ends where the kernel has overwritten what it was to read next (EPIPE)."""
+        return not self._thread.is_alive()
+
+    def last_words(self) -> str:
+        """Return the last line that the reader wrote to standard error; empty where it wrote none."""
+        return "".join(self._stderr.read_text("utf-8", "replace").strip().splitlines()[-1:])
+
+    def mark(self) -> int:
+        """Return where its end is now."""
+        return len(self._lines)
+
+    def since(self, mark: int) -> list[str]:
+        """Return the lines after a mark, with the kernel's time in s before each."""
+        return self._lines[mark:]
+
+    def troubles(self, mark: int) -> list[str]:
+        """Return the lines after a mark that tell of troubles."""
+        return troubles(self.since(mark))
+
+    def check(self) -> None:
+        """Raise HostFailure where it is followed no more: what the kernel says is then unknown."""
+        if self.ended:
+            self._host.check()
+            words = self.last_words() or "its reader ended without a word"
+            raise HostFailure(f"its kernel log is followed no more: {words}", where=self._host.name)
 
     def close(self) -> None:
         """Stop following."""
@@ -86,17 +117,14 @@ class KernelLog:
                     if text == self._mark:
                         self._marked.set()
                     continue
-                self._heard(f"[{int(head.split(',')[2]) / 1e6:12.6f}] {text}")
+                self._lines.append(f"[{int(head.split(',')[2]) / 1e6:12.6f}] {text}")
 
 
-def watch_kernel_log(host: Host, heard: Callable[[str], None], stderr: Path) -> KernelLog:
+def watch_kernel_log(host: Host, stderr: Path) -> KernelLog:
     """Follow a host's kernel log. Raises Unsupported where this user may not, HostFailure."""
-    mark = f"harness: listens from here ({uuid.uuid4().hex[:12]})"
-    process = host.spawn(["sh", "-c", _FOLLOW, "follow", mark], env={}, stderr=stderr)
-    log = KernelLog(process, mark, heard)
+    log = KernelLog(host, stderr)
     if not log.begun(Deadline.after(_SECONDS)):
         log.close()
-        words = stderr.read_text("utf-8", "replace").strip().splitlines()
-        why = words[-1] if words else "/dev/kmsg gave nothing"
+        why = log.last_words() or "/dev/kmsg gave nothing"
         raise Unsupported(f"the kernel log cannot be followed: {why}", where=host.name, remedy="log in as root")
     return log

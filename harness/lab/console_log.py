@@ -49,6 +49,9 @@ class ConsoleLog:
         """Return the lines after a mark that tell of a panic, oops, WARN, lockup, stall or KVM error."""
         return troubles(self.since(mark))
 
+    def check(self) -> None:
+        """As of `KernelLog`: the file is on this computer, and there as long as the machine is."""
+
     def panic(self) -> str | None:
         """Return the line in which the kernel says that it panicked."""
         return _first(_PANIC, self.since())

@@ -42,6 +42,9 @@ class KernelLog(Protocol):
     def troubles(self, mark: int) -> list[str]:
         """Return the lines after a mark that tell of a panic, oops, WARN, lockup, stall or KVM error."""
 
+    def check(self) -> None:
+        """Raise HostFailure where it does not come any more, or not whole: there may be troubles that are not in it."""
+
 
 @dataclass(eq=False)
 class Watched:
@@ -61,9 +64,14 @@ class Watched:
         return self.read
 
     def troubles(self, mark: int) -> list[str]:
-        """Read its log to the end; return the lines after a mark that tell of troubles."""
+        """Read its log to the end; return the lines after a mark that tell of troubles.
+
+        Raises HostFailure where there are none, and nobody can know whether there should be.
+        """
         self.read = self.log.mark()
-        return self.log.troubles(mark)
+        if not (found := self.log.troubles(mark)):
+            self.log.check()
+        return found
 
 
 @dataclass(frozen=True)
@@ -213,30 +221,13 @@ def _in_lab(choice: Choice, opening: ExitStack, shop: Workshop, progress: Progre
     return Ground(within, assets.qemu, "kvm", kernels, machine, facts, made_of=made_of, give_up=linux.give_up)
 
 
-@dataclass(frozen=True)
-class _Heard:
-    """What a followed kernel log has said since it is followed."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def mark(self) -> int:
-        return len(self.lines)
-
-    def since(self, mark: int) -> list[str]:
-        return self.lines[mark:]
-
-    def troubles(self, mark: int) -> list[str]:
-        return kernel_log.troubles(self.since(mark))
-
-
 def _on_kvm(shop: Workshop, qemu: QemuBinary, opening: ExitStack) -> Ground:
     facts = shop.host.facts()
     if not facts.kvm:
         raise UsageError("there is no usable /dev/kvm", where=shop.host.name, remedy="load KVM, or let this user open it")
-    heard = _Heard()
-    following = kernel_log.watch_kernel_log(shop.host, heard.lines.append, shop.desk.directory("kernel-log") / "stderr.log")
-    opening.callback(following.close)
-    watched = Watched(Suspect.KERNEL_L0, shop.host.name, heard)
+    log = kernel_log.watch_kernel_log(shop.host, shop.desk.directory("kernel-log") / "stderr.log")
+    opening.callback(log.close)
+    watched = Watched(Suspect.KERNEL_L0, shop.host.name, log)
     return Ground(shop, qemu, "kvm", (watched,), facts={"kernel": facts.kernel, "kvm": facts.kvm}, made_of=shop.host.name)
 
 

@@ -20,7 +20,7 @@ class Grounds:
         self._open: dict[Choice, tuple[Ground, ExitStack]] = {}
 
     def ready(self, *choices: Choice) -> list[Ground]:
-        """Return a ground for each choice. One whose host has been lost since is made anew. Raises what making it raises."""
+        """Return a ground for each choice; one that has been lost since is made anew. Raises what making it raises."""
         for choice in list(self._open):
             if choice not in choices or _lost(self._open[choice][0]):
                 self._leave(choice)
@@ -42,8 +42,11 @@ class Grounds:
 
 
 def _lost(ground: Ground) -> bool:
+    """Say whether its host is lost, or what a kernel of it says is not heard any more."""
     try:
         ground.workshop.host.check()
+        for kernel in ground.kernels:
+            kernel.log.check()
     except HostFailure:
         return True
     return False

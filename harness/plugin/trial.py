@@ -458,7 +458,10 @@ class Trial:
             raise StateDiffers(words, suspect=self.source.culprit)
 
     def check_kernels(self) -> None:
-        """Raise KernelFailure quoting what a kernel under test has complained of since the case before this one was over."""
+        """Raise KernelFailure quoting what a kernel under test has complained of since the case before this one was over.
+
+        HostFailure where nobody can know whether one has.
+        """
         for kernel, mark in self.marks:
             if troubles := kernel.troubles(mark):
                 self._spoiled = True

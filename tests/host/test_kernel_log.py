@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from harness.errors import Unsupported
-from harness.host.kernel_log import troubles, watch_kernel_log
+from harness.errors import HostFailure, Unsupported
+from harness.host.kernel_log import KernelLog, troubles, watch_kernel_log
 from harness.host.protocol import Host
+from harness.host.ssh import SshHost
+from tests.host.ssh_server import SshServer
+from tests.host.test_every_host import soon
 
 TROUBLES = """\
 [   12.345678] Internal error: Oops: 0000000096000004 [#1]  SMP
@@ -89,26 +92,60 @@ def test_troubles_keep_their_order() -> None:
     assert troubles([*HARMLESS.splitlines()[:3], *TROUBLES.splitlines()]) == TROUBLES.splitlines()
 
 
+def follow(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Have this run in place of what follows /dev/kmsg; $1 is the mark."""
+    monkeypatch.setattr("harness.host.kernel_log._FOLLOW", script)
+
+
+def until_ended(log: KernelLog) -> None:
+    deadline = soon()
+    while not log.ended:
+        assert not deadline.expired
+        time.sleep(0.01)
+
+
 def test_the_log_from_now_on(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file stands in for /dev/kmsg; what was in it before is not heard."""
     kmsg = tmp_path / "kmsg"
     kmsg.write_text("4,1,1000,-;BUG: old\n")
-    follow = f'printf "6,2,2000000,-;%s\\n" "$1" >>{kmsg}; echo "4,3,12345678,-;BUG: new" >>{kmsg}; echo " DEVICE=+x" >>{kmsg}; cat {kmsg}; sleep 1000'
-    monkeypatch.setattr("harness.host.kernel_log._FOLLOW", follow)
-    heard: list[str] = []
-    come = threading.Event()
-
-    def hear(line: str) -> None:
-        heard.append(line)
-        come.set()
-
-    log = watch_kernel_log(host, hear, tmp_path / "stderr.log")
-    assert come.wait(20)
+    follow(
+        monkeypatch,
+        f'printf "6,2,2000000,-;%s\\n" "$1" >>{kmsg}; echo "4,3,12345678,-;BUG: new" >>{kmsg}; '
+        f'echo " DEVICE=+x" >>{kmsg}; cat {kmsg}; sleep 1000',
+    )
+    log = watch_kernel_log(host, tmp_path / "stderr.log")
+    deadline = soon()
+    while not log.mark():
+        assert not deadline.expired
+        time.sleep(0.01)
+    log.check()
     log.close()
-    assert heard == ["[   12.345678] BUG: new"]
+    assert log.since(0) == log.troubles(0) == ["[   12.345678] BUG: new"]
+
+
+def test_a_log_that_is_followed_no_more_says_so(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel has overwritten what cat was to read next, or has killed cat for want of memory."""
+    for words, why in (("echo 'cat: /dev/kmsg: Broken pipe' >&2", "Broken pipe"), ("true", "its reader ended without a word")):
+        follow(monkeypatch, f'printf "6,2,2000000,-;%s\\n6,3,3000000,-;all is well\\n" "$1"; {words}; exit 1')
+        log = watch_kernel_log(host, tmp_path / "stderr.log")
+        until_ended(log)
+        with pytest.raises(HostFailure, match=f"{host.name}: its kernel log is followed no more: .*{why}"):
+            log.check()
+        log.close()
+
+
+def test_a_log_of_a_host_that_is_lost_says_that(server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    follow(monkeypatch, 'printf "6,2,2000000,-;%s\\n" "$1"; sleep 1000')
+    with SshHost("far", server.dial, server.login()) as far:
+        log = watch_kernel_log(far, tmp_path / "stderr.log")
+        server.cut()
+        until_ended(log)
+        with pytest.raises(HostFailure, match="far: the connection was lost"):
+            log.check()
+        log.close()
 
 
 def test_a_log_that_may_not_be_read(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.host.kernel_log._FOLLOW", "echo 'cannot create /dev/kmsg: Permission denied' >&2; exit 1")
+    follow(monkeypatch, "echo 'cannot create /dev/kmsg: Permission denied' >&2; exit 1")
     with pytest.raises(Unsupported, match="the kernel log cannot be followed: .*Permission denied; log in as root"):
-        watch_kernel_log(host, print, tmp_path / "stderr.log")
+        watch_kernel_log(host, tmp_path / "stderr.log")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,14 +14,17 @@ from harness.errors import (
     Failure,
     GuestFailure,
     GuestSilent,
+    HostFailure,
     KernelFailure,
     QemuFailure,
     StateDiffers,
     Suspect,
     TimerFailure,
 )
+from harness.host.kernel_log import troubles
 from harness.lab.console_log import ConsoleLog
-from harness.lab.ground import Ground, Watched
+from harness.lab.ground import Choice, Ground, Watched
+from harness.plugin.grounds import Grounds
 from harness.plugin.tally import Tally
 from harness.plugin.trial import Trial, stood_still
 from harness.qemu.machine import Machine
@@ -169,6 +172,57 @@ def test_where_a_case_settles_in_twice_it_forgets_no_complaint(cases: Cases) -> 
     cases.complain()
     trial._settle_in()
     complains(trial)
+
+
+@dataclass
+class Followed:
+    """A log of which nothing comes any more."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def mark(self) -> int:
+        return len(self.lines)
+
+    def since(self, mark: int) -> list[str]:
+        return self.lines[mark:]
+
+    def troubles(self, mark: int) -> list[str]:
+        return troubles(self.since(mark))
+
+    def check(self) -> None:
+        raise HostFailure("its kernel log is followed no more", where="far")
+
+
+def unheard(cases: Cases) -> Followed:
+    """Have nobody hear the kernel any more."""
+    log = Followed()
+    (kernel,) = cases.ground.kernels
+    cases.ground = replace(cases.ground, kernels=(replace(kernel, log=log),))
+    return log
+
+
+def test_a_case_whose_kernel_nobody_hears_any_more_is_no_pass(cases: Cases) -> None:
+    unheard(cases)
+    with pytest.raises(HostFailure, match="far: its kernel log is followed no more"), cases.begin().explained():
+        pass
+
+
+def test_what_a_kernel_said_before_nobody_heard_it_any_more_comes_first(cases: Cases) -> None:
+    log = unheard(cases)
+    trial = cases.begin()
+    log.lines.append(WARNING)
+    complains(trial)
+
+
+def test_a_ground_whose_kernel_nobody_hears_any_more_is_made_anew(cases: Cases) -> None:
+    host = type("Host", (), {"check": lambda _: None})()
+    good = replace(cases.ground, workshop=cast(Any, type("Shop", (), {"host": host})))
+    unheard(cases)
+    bad = replace(cases.ground, workshop=good.workshop)
+    made = iter([bad, good])
+    grounds, choice = Grounds(lambda _choice, _opening: next(made)), Choice("kvm")
+    assert grounds.ready(choice) == [bad]
+    assert grounds.ready(choice) == grounds.ready(choice) == [good]
 
 
 def test_what_differed_is_kept_when_all_is_counted_anew_but_for_a_timer_that_came_due() -> None:
