@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.errors import HostFailure, Unsupported
+from harness.errors import HostFailure, UsageError
 from harness.host.protocol import Host
 
 # The words are the kernel's own: kernel/panic.c, kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, mm/oom_kill.c,
@@ -49,6 +49,8 @@ def troubles(lines: Iterable[str]) -> list[str]:
 # The mark divides what was before from what is ours; $1 is the mark. Only root may write, and on most hosts read, the log.
 _FOLLOW = 'echo "$1" >/dev/kmsg && exec cat /dev/kmsg'
 _SECONDS = 30.0
+# A write needs the file's permission; a read also CAP_SYSLOG, unless the sysctl says 0 (kernel/printk/printk.c).
+_REMEDY = "be root there, or have a group that may write /dev/kmsg, and kernel.dmesg_restrict=0"
 
 
 class KernelLog:
@@ -121,10 +123,13 @@ class KernelLog:
 
 
 def watch_kernel_log(host: Host, stderr: Path) -> KernelLog:
-    """Follow a host's kernel log. Raises Unsupported where this user may not, HostFailure."""
+    """Follow a host's kernel log. Raises UsageError where this user may not, HostFailure."""
     log = KernelLog(host, stderr)
     if not log.begun(Deadline.after(_SECONDS)):
+        refused = log.ended and log.last_words()
         log.close()
-        why = log.last_words() or "/dev/kmsg gave nothing"
-        raise Unsupported(f"the kernel log cannot be followed: {why}", where=host.name, remedy="log in as root")
+        host.check()
+        if refused:
+            raise UsageError(f"the kernel log cannot be followed: {refused}", where=host.name, remedy=_REMEDY)
+        raise HostFailure("the kernel log cannot be followed: /dev/kmsg gave nothing", where=host.name)
     return log

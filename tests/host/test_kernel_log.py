@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import HostFailure, Unsupported
+from harness.errors import HostFailure, UsageError, Verdict
 from harness.host.kernel_log import KernelLog, troubles, watch_kernel_log
 from harness.host.protocol import Host
 from harness.host.ssh import SshHost
@@ -147,5 +147,14 @@ def test_a_log_of_a_host_that_is_lost_says_that(server: SshServer, tmp_path: Pat
 
 def test_a_log_that_may_not_be_read(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     follow(monkeypatch, "echo 'cannot create /dev/kmsg: Permission denied' >&2; exit 1")
-    with pytest.raises(Unsupported, match="the kernel log cannot be followed: .*Permission denied; log in as root"):
+    with pytest.raises(UsageError, match="the kernel log cannot be followed: .*Permission denied; be root there") as caught:
+        watch_kernel_log(host, tmp_path / "stderr.log")
+    assert caught.value.verdict is Verdict.ERROR
+
+
+@pytest.mark.parametrize("script", ["sleep 1000", "exit 1", "echo warning >&2; sleep 1000"])
+def test_a_log_that_gives_nothing(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    monkeypatch.setattr("harness.host.kernel_log._SECONDS", 1.0)
+    follow(monkeypatch, script)
+    with pytest.raises(HostFailure, match=f"{host.name}: the kernel log cannot be followed: /dev/kmsg gave nothing"):
         watch_kernel_log(host, tmp_path / "stderr.log")
