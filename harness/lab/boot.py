@@ -204,7 +204,8 @@ def powered(
         control, ssh = machine.connect("control"), machine.connect("ssh")
         machine.on_close(control.close)
         machine.on_close(ssh.close)
-        lab = Powered(machine, Control(control, name), ssh, ConsoleLog(machine.directory / "console.log"))
+        log = ConsoleLog(machine.directory / "console.log", machine.console.check_log)
+        lab = Powered(machine, Control(control, name), ssh, log)
         with lab.explained():
             yield lab
     except BaseException:

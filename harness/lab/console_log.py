@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ class ConsoleLog:
     """The file that the I/O thread writes the console's bytes to, as they come."""
 
     path: Path
+    # Raises HostFailure where not all that was heard is in the file.
+    check: Callable[[], None] = lambda: None
 
     def mark(self) -> int:
         """Return the present end of the log's last whole line, in bytes; `since` goes on from there."""
@@ -48,9 +51,6 @@ class ConsoleLog:
     def troubles(self, mark: int = 0) -> list[str]:
         """Return the lines after a mark that tell of a panic, oops, WARN, lockup, stall or KVM error."""
         return troubles(self.since(mark))
-
-    def check(self) -> None:
-        """As of `KernelLog`: the file is on this computer, and there as long as the machine is."""
 
     def panic(self) -> str | None:
         """Return the line in which the kernel says that it panicked."""

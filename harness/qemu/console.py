@@ -6,18 +6,18 @@ so QEMU never stalls on a full socket and the log is complete at any moment. pex
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import pexpect
 from pexpect.socket_pexpect import SocketSpawn
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestFailure, GuestSilent, QemuFailure
+from harness.errors import DeadlineExpired, GuestFailure, GuestSilent, HostFailure, QemuFailure
 from harness.events import Timeline
 from harness.qemu.hub import Hub
 
@@ -49,7 +49,9 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
         self._hub = hub
         self._side = side
         self._timeline = timeline
-        self._log_file: IO[bytes] = log.open("wb", buffering=0)
+        self._path = log
+        self._log_file = log.open("wb", buffering=0)
+        self._broken: OSError | None = None
         self._unread = bytearray()
         self._ended = False
         self.closed_by_qemu: Callable[[], None] = lambda: None
@@ -74,9 +76,24 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
 
     def heard(self, data: bytes) -> None:
         """Take what the guest has said. Called by the I/O thread."""
-        self._log_file.write(data)
+        self._keep(data)
         self._unread += data
         self._hub.heard()
+
+    def _keep(self, data: bytes) -> None:
+        """Write all of it to the log, or remember why not: nobody would hear of an error in the I/O thread."""
+        try:
+            while data:
+                data = data[self._log_file.write(data) :]
+        except OSError as error:
+            self._broken = self._broken or error
+
+    def check_log(self) -> None:
+        """Raise HostFailure where not all that was heard is in the log."""
+        if self._broken is not None:
+            what = f"cannot be written: {self._broken.strerror or self._broken}"
+            remedy = "make room there" if self._broken.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+            raise HostFailure(what, where=str(self._path), remedy=remedy)
 
     def _take(self, size: int) -> bytes | None:
         if self._unread:
@@ -86,6 +103,7 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
         if self._ended:
             self.closed_by_qemu()
             raise pexpect.EOF("the console closed")
+        self.check_log()
         self.alarmed()
         return None
 
@@ -102,8 +120,8 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
     def line(self, deadline: Deadline, what: str) -> str:
         """Return the next whole line without its end.
 
-        Raises GuestFailure on a panic, GuestSilent naming `what` was waited for, and what `closed_by_qemu` raises or
-        QemuFailure when the console has closed.
+        Raises GuestFailure on a panic, GuestSilent naming `what` was waited for, what `closed_by_qemu` raises or QemuFailure
+        when the console has closed, HostFailure where the line has not come yet and the log cannot be written.
         """
         self._deadline = deadline
         try:
@@ -168,6 +186,6 @@ class Console(SocketSpawn):  # type: ignore[type-arg]  # generic in the stubs on
         """Log what QEMU had written before it went."""
         try:
             while data := self.socket.recv(65536):
-                self._log_file.write(data)
+                self._keep(data)
         except (BlockingIOError, ConnectionResetError):
             return

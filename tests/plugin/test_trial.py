@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,8 @@ from harness.errors import (
     Suspect,
     TimerFailure,
 )
-from harness.host.kernel_log import troubles
+from harness.host.kernel_log import watch_kernel_log
+from harness.host.local import LocalHost
 from harness.lab.console_log import ConsoleLog
 from harness.lab.ground import Choice, Ground, Watched
 from harness.plugin.grounds import Grounds
@@ -174,43 +175,37 @@ def test_where_a_case_settles_in_twice_it_forgets_no_complaint(cases: Cases) -> 
     complains(trial)
 
 
-@dataclass
-class Followed:
-    """A log of which nothing comes any more."""
+def unheard(cases: Cases) -> None:
+    """Have nobody hear the kernel any more; what it has said is there."""
 
-    lines: list[str] = field(default_factory=list)
+    def check() -> None:
+        raise HostFailure("its kernel log is followed no more", where="lab")
 
-    def mark(self) -> int:
-        return len(self.lines)
-
-    def since(self, mark: int) -> list[str]:
-        return self.lines[mark:]
-
-    def troubles(self, mark: int) -> list[str]:
-        return troubles(self.since(mark))
-
-    def check(self) -> None:
-        raise HostFailure("its kernel log is followed no more", where="far")
-
-
-def unheard(cases: Cases) -> Followed:
-    """Have nobody hear the kernel any more."""
-    log = Followed()
     (kernel,) = cases.ground.kernels
-    cases.ground = replace(cases.ground, kernels=(replace(kernel, log=log),))
-    return log
+    cases.ground = replace(cases.ground, kernels=(replace(kernel, log=ConsoleLog(cases.log, check)),))
 
 
-def test_a_case_whose_kernel_nobody_hears_any_more_is_no_pass(cases: Cases) -> None:
-    unheard(cases)
-    with pytest.raises(HostFailure, match="far: its kernel log is followed no more"), cases.begin().explained():
-        pass
+def test_a_case_whose_kernel_nobody_hears_any_more_is_no_pass(
+    cases: Cases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "harness.host.kernel_log._FOLLOW", 'printf "6,2,3,-;%s\\n6,3,4,-;all is well\\n" "$1"; read -r _; exit 1'
+    )
+    with LocalHost() as here:
+        log = watch_kernel_log(here, tmp_path / "stderr.log")
+        (kernel,) = cases.ground.kernels
+        cases.ground = replace(cases.ground, kernels=(replace(kernel, log=log),))
+        with cases.begin().explained():
+            pass
+        log.close()
+        with pytest.raises(HostFailure, match="its kernel log is followed no more"), cases.begin().explained():
+            pass
 
 
 def test_what_a_kernel_said_before_nobody_heard_it_any_more_comes_first(cases: Cases) -> None:
-    log = unheard(cases)
+    unheard(cases)
     trial = cases.begin()
-    log.lines.append(WARNING)
+    cases.complain()
     complains(trial)
 
 

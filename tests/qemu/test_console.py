@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from io import FileIO
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestFailure, QemuFailure
+from harness.errors import DeadlineExpired, GuestFailure, HostFailure, QemuFailure
 from harness.events import Timeline
 from harness.qemu import console as console_module
 from harness.qemu.console import Console
@@ -249,3 +250,36 @@ def test_close_logs_what_nobody_read(make: Make) -> None:
     line.console.close()
     line.console.close()
     assert line.log.stat().st_size == 100_000
+
+
+def test_a_log_that_cannot_be_written_loses_no_line_and_is_told(hub: Hub) -> None:
+    """The device /dev/full takes nothing (full(4))."""
+    line = Line(hub, Path("/dev/full"))
+    line.write(b"one\ntwo\nhal")
+    assert line.lines(2) == ["one", "two"]
+    with pytest.raises(HostFailure, match="/dev/full: cannot be written: No space left on device; make room there"):
+        line.console.line(soon(), "the other half")
+    line.write(b"f\n")
+    assert line.lines(1) == ["half"]
+    with pytest.raises(HostFailure, match="No space left"):
+        line.console.check_log()
+    line.close()
+
+
+def test_a_log_that_takes_a_part_at_a_time_is_whole(make: Make) -> None:
+    class Narrow:
+        def __init__(self, file: FileIO) -> None:
+            self.file = file
+            self.close = file.close
+            self.closed = False
+
+        def write(self, data: bytes) -> int | None:
+            return self.file.write(data[:3])
+
+    line = make()
+    line.console._log_file = cast("FileIO", Narrow(line.console._log_file))
+    line.write(b"a whole line\n")
+    assert line.lines(1) == ["a whole line"]
+    line.guest.sendall(b"and its end\n")
+    line.close()
+    assert line.log.read_bytes() == b"a whole line\nand its end\n"
