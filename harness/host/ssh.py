@@ -108,7 +108,10 @@ class SshHost:
         return facts.read(self.run(["sh", "-c", facts.SCRIPT], Deadline.after(OPEN_SECONDS)), self.name)
 
     def check(self) -> None:
-        """Raise the cause when the connection is lost."""
+        """Raise the cause when the connection is lost, or the keeper, which has ended everything then."""
+        if self._why is None and self._keeper is not None and self._keeper.ended:
+            why = "its keeper has ended: somebody killed it, or it had heard nothing from here for two minutes"
+            self.lose(self._better() or HostFailure(why, where=self.name))
         if self._why is not None or not self._live().is_active():
             raise self._lost()
 

@@ -45,6 +45,7 @@ class SshServer(ServerInterface):
         # OpenSSH gives each command a session of its own, dropbear does not.
         self.sessions = sessions
         self.env = {**os.environ, **(env or {})}
+        self.shell = ["/bin/sh"]
         self.commands: list[str] = []
         self.paths: dict[int, str] = {}
         self.transport: ServerTransport | None = None
@@ -93,7 +94,7 @@ class SshServer(ServerInterface):
     def check_channel_exec_request(self, channel: Channel, command: bytes) -> bool:
         self.commands.append(command.decode())
         process = subprocess.Popen(
-            ["/bin/sh", "-c", command.decode()],
+            [*self.shell, "-c", command.decode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

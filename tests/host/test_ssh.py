@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -17,8 +17,9 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import HarnessBug, HarnessError, HostFailure, Suspect, UsageError
-from harness.host import ssh
+from harness.host import keeper, ssh
 from harness.host.link import LIGHT, Login
+from harness.host.relay import pump
 from harness.host.ssh import SshHost
 from tests.host.ssh_server import USER, SshServer, new_key
 from tests.host.test_every_host import gone, soon
@@ -305,13 +306,123 @@ def test_the_keeper_forgets_what_has_ended(far: SshHost, tmp_path: Path) -> None
     assert list(records.iterdir()) == []
 
 
-def test_a_keeper_that_was_killed(server: SshServer, far: SshHost) -> None:
-    server.running[0].send_signal(signal.SIGKILL)
-    server.running[0].wait()
-    with pytest.raises(HostFailure, match="far: its keeper"):
-        far.directory("x")
-    far.check()
-    far.run(["rm", "-rf", str(far._kept().root)], soon())
+class Line:
+    """What is between us and the server; it can be dead, and neither end hears of that."""
+
+    def __init__(self, server: SshServer) -> None:
+        self._server = server
+        self._open = threading.Event()
+        self._open.set()
+        self.die, self.live = self._open.clear, self._open.set
+
+    def dial(self) -> socket.socket:
+        ours, near = socket.socketpair()
+        far = self._server.dial()
+        for source, sink in ((near, far), (far, near)):
+            threading.Thread(target=pump, args=(source, sink, self._passing), daemon=True).start()
+        return ours
+
+    def _passing(self, data: bytes) -> Iterator[bytes]:
+        self._open.wait()
+        yield data
+
+
+@pytest.fixture
+def brisk(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Have the keeper give the harness up after so many seconds."""
+    monkeypatch.setattr(keeper, "_BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(keeper, "_TICK_SECONDS", 1)
+    return 4.0
+
+
+SHELLS = [["dash"], ["bash", "--posix"], ["busybox", "sh"]]
+
+
+@pytest.fixture(params=[pytest.param(shell, id=shell[0]) for shell in SHELLS if shutil.which(shell[0])])
+def shelled(request: pytest.FixtureRequest, server: SshServer) -> SshServer:
+    """A server whose users have one login shell or the other."""
+    server.sessions = True
+    server.shell = request.param
+    return server
+
+
+def session(leader: int) -> list[str]:
+    """Return which programs of a session run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # gone
+            name, _, fields = path.read_text().rpartition(")")
+            state, _, _, of = fields.split()[:4]
+            if of == str(leader) and state != "Z":
+                found.append(name.partition("(")[2])
+    return found
+
+
+def emptied(leader: int) -> bool:
+    """Say whether all programs of a session end soon."""
+    deadline = soon()
+    while session(leader) and not deadline.expired:
+        time.sleep(0.01)
+    return not session(leader)
+
+
+@pytest.mark.usefixtures("brisk")
+def test_a_line_that_dies_in_silence_leaves_nothing(shelled: SshServer, tmp_path: Path) -> None:
+    line = Line(shelled)
+    with SshHost("far", line.dial, shelled.login()) as host:
+        process = host.spawn(["sh", "-c", "sleep 1000 & echo $$ $!; wait"], env={}, stderr=tmp_path / "log")
+        pids = [int(pid) for pid in process.stdio.recv(50).split()]
+        line.die()
+        assert all(gone(pid) for pid in pids)
+        assert emptied(shelled.running[0].pid)
+        assert not host._kept().ended, "nothing has come through"
+        line.live()
+        process.wait(soon())
+        with pytest.raises(HostFailure, match="far: its keeper has ended: .*heard nothing from here"):
+            host.check()
+        with pytest.raises(HostFailure, match="far: its keeper has ended"):
+            host.run(["true"], soon())
+        process.close()
+
+
+def test_a_host_to_which_nothing_is_said_keeps_its_programs(shelled: SshServer, brisk: float, tmp_path: Path) -> None:
+    with SshHost("far", shelled.dial, shelled.login()) as host:
+        process = host.spawn(["sleep", "1000"], env={}, stderr=tmp_path / "log")
+        assert process.wait(Deadline.after(brisk * 1.5)) is None
+        process.close()
+
+
+def test_nothing_of_the_keeper_is_left(shelled: SshServer) -> None:
+    with SshHost("far", shelled.dial, shelled.login()) as host:
+        host.check()
+        assert len(session(shelled.running[0].pid)) >= 2, "somebody watches"
+    assert emptied(shelled.running[0].pid)
+
+
+@pytest.mark.usefixtures("brisk")
+def test_a_keeper_that_was_killed_leaves_nothing(shelled: SshServer, tmp_path: Path) -> None:
+    with SshHost("far", shelled.dial, shelled.login()) as host:
+        process = host.spawn(["sh", "-c", "echo $$; exec sleep 1000"], env={}, stderr=tmp_path / "log")
+        pid = int(process.stdio.recv(20))
+        shelled.running[0].send_signal(signal.SIGKILL)
+        assert gone(pid)
+        assert emptied(shelled.running[0].pid)
+        with pytest.raises(HostFailure, match="far: its keeper has ended: somebody killed it"):
+            host.directory("x")
+        process.close()
+
+
+@pytest.mark.usefixtures("brisk")
+def test_a_keeper_that_cannot_write_kills_all_the_same(shelled: SshServer, tmp_path: Path) -> None:
+    with SshHost("far", shelled.dial, shelled.login()) as host:
+        killed = Path(host.directory("x").parent) / "killed"
+        process = host.spawn(["sh", "-c", "echo $$; exec sleep 1000"], env={}, stderr=tmp_path / "log")
+        pid = int(process.stdio.recv(20))
+        killed.rmdir()
+        process.kill()
+        assert gone(pid)
+        host.directory("y")
+        process.close()
 
 
 def test_a_program_that_starts_after_the_end_ends(server: SshServer, far: SshHost) -> None:
