@@ -153,7 +153,7 @@ class Trial:
         Nothing is known of the system under test when the time of an interrupt came before the lifecycle was over, so this
         hides nothing of it: a guest whose counter got ahead of this computer's clock is told apart. Nor is anything known when
         an interrupt was late under TCG on a computer that lacked a CPU for at least as long, unless it is late each time.
-        Raises as `explained`.
+        Registers that differed in any of the tries do so in the end. Raises as `explained`.
         """
         while True:
             try:
@@ -164,6 +164,8 @@ class Trial:
                 self._must_have_been_slow(missed)
                 if self.arrangements == ARRANGEMENTS:
                     missed.what += f"; the computer was too slow for it {ARRANGEMENTS} times"
+                    self.tally.forget_what_came_due()
+                    self.raise_differences()
                     raise
                 self._begin_anew(f"{missed}; from the beginning, {FURTHER} times further ahead")
             except InterruptLate as late:

@@ -554,9 +554,10 @@ def test_late_on_a_computer_that_lacked_a_cpu_proves_nothing_unless_it_always_is
     assert ("it came 600.0 ms late; suspect QEMU" in case["message"]) is (verdict == "fail")
 
 
-def test_what_differed_is_not_forgotten_when_an_instant_is_arranged_anew(project: Project) -> None:
-    _arranges(project, times=2, elapsed=0.0, word="fault=register")
+@pytest.mark.parametrize(("times", "arrangements"), [(2, 2), (9, 3)], ids=["arranged-anew", "missed-for-ever"])
+def test_what_differed_is_not_forgotten_when_an_instant_is_missed(project: Project, times: int, arrangements: int) -> None:
+    _arranges(project, times=times, elapsed=0.0, word="fault=register")
     assert project.run().ret == FAILED
     case = project.only_case()
-    assert (case["verdict"], case["arrangements"]) == ("fail", 2)
+    assert (case["verdict"], case["suspect"], case["arrangements"]) == ("fail", "QEMU", arrangements)
     assert "cpu0/X1 was 0x1234 and is 0xbeef;" in case["message"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from harness.errors import (
     GuestFailure,
     GuestSilent,
     HostFailure,
+    InstantMissed,
     KernelFailure,
     QemuFailure,
     StateDiffers,
@@ -27,7 +29,7 @@ from harness.lab.console_log import ConsoleLog
 from harness.lab.ground import Choice, Ground, Watched
 from harness.plugin.grounds import Grounds
 from harness.plugin.tally import Tally
-from harness.plugin.trial import Trial, stood_still
+from harness.plugin.trial import ARRANGEMENTS, Trial, stood_still
 from harness.qemu.machine import Machine
 from harness.qemu.qmp import Event
 from harness.report.evidence import DifferenceRow
@@ -224,12 +226,41 @@ def test_what_differed_is_kept_when_all_is_counted_anew_but_for_a_timer_that_cam
     def row(name: str, field: str, before: str, after: str) -> DifferenceRow:
         return DifferenceRow(name, field, before, after, "must survive")
 
-    due = row("cpu0/CNTV_CTL_EL0", "ISTATUS", "0x0", "0x1")
+
+def row(name: str, field: str, before: str, after: str) -> DifferenceRow:
+    return DifferenceRow(name, field, before, after, "must survive")
+
+
+DUE = row("cpu0/CNTV_CTL_EL0", "ISTATUS", "0x0", "0x1")
+
+
+def test_what_differed_is_kept_when_all_is_counted_anew_but_for_a_timer_that_came_due() -> None:
     others = (
         row("cpu0/CNTV_CTL_EL0", "ISTATUS", "0x1", "0x0"),
         row("cpu0/CNTV_CTL_EL0", "IMASK", "0x0", "0x1"),
         row("cpu0/TPIDR_EL1", "", "0x0", "0x1"),
     )
-    tally = Tally(differences=(due, *others))
+    tally = Tally(differences=(DUE, *others))
     tally.begin_anew()
     assert tally.differences == others
+
+
+@pytest.mark.parametrize(
+    ("differs", "raised"),
+    [
+        (DUE, pytest.raises(InstantMissed, match="too soon; the computer was too slow for it 3 times")),
+        (row("cpu0/X1", "", "0x0", "0x1"), pytest.raises(StateDiffers, match="cpu0/X1 was 0x0 and is 0x1")),
+    ],
+)
+def test_a_timer_that_came_due_is_no_register_that_differs_when_an_instant_is_missed_for_the_last_time(
+    cases: Cases, differs: DifferenceRow, raised: AbstractContextManager[object]
+) -> None:
+    trial = cases.begin()
+    trial.arrangements = ARRANGEMENTS
+
+    def misses() -> None:
+        trial.tally.differences = (differs,)
+        raise InstantMissed("too soon", elapsed=0.0)
+
+    with raised:
+        trial.conduct(misses)
