@@ -32,7 +32,7 @@ from harness.plugin.matrix import Matrix, Params
 from harness.plugin.progress import Reporter
 from harness.plugin.results import NO_HISTORY, Recorder, provenance
 from harness.plugin.trial import Bench, Trial
-from harness.plugin.verdicts import check_repeats, conclude
+from harness.plugin.verdicts import check_repeats, conclude, finding
 from harness.qemu.hub import Hub
 from harness.report import bundle, journal, repeats, shards
 from harness.report.history import History
@@ -45,6 +45,7 @@ from harness.rerun.plan import Order
 _RERUN = ("--platform", "--qemu", "--dst-qemu", *platforms.LAB_OPTIONS, *platforms.DST_LAB_OPTIONS, "--hosts", "--known-issues")
 _RECORDER = pytest.StashKey[Recorder]()
 _TRIAL = pytest.StashKey[Trial]()
+_ENDED = pytest.StashKey[Case]()
 _KNOWN = pytest.StashKey[KnownIssues]()
 _PROVENANCE = pytest.StashKey[Mapping[str, object]]()
 _ORDER = pytest.StashKey[Order]()
@@ -348,7 +349,7 @@ def pytest_runtest_makereport(
     if not isinstance(item, pytest.Function) or "trial" not in item.fixturenames:
         return report
     if call.when == "call" or call.excinfo is not None:
-        case = _judged(item, call)
+        case = item.stash[_ENDED] = _ended(item, call)
         # As text: execnet carries plain types only.
         report.harness_case = json.dumps(case_to_data(case))  # type: ignore[attr-defined]
         if (trial := item.stash.get(_TRIAL, None)) is not None:
@@ -356,6 +357,15 @@ def pytest_runtest_makereport(
             report.harness_latencies = trial.latencies_us()  # type: ignore[attr-defined]
         _show(item, report, case, call)
     return report
+
+
+def _ended(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
+    """Return the case as it has ended. What broke it first stays, with its bundle, whatever comes of its teardown."""
+    before = item.stash.get(_ENDED, None)
+    if before is None or before.verdict not in (Verdict.FAIL, Verdict.ERROR) or call.excinfo is None:
+        return _judged(item, call)
+    _, _, words = finding(call.excinfo.value, before.platform)
+    return replace(before, message=f"{before.message}; in its teardown: {words}")
 
 
 def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:

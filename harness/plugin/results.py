@@ -35,7 +35,7 @@ NO_HISTORY = "none"
 
 
 class Recorder:
-    """Cases by node id, in the order in which they ended; a case that ends twice (in its teardown) keeps the later end."""
+    """Cases by node id, in the order in which they ended; of one that ends twice the worker has put both into the later."""
 
     def __init__(self, config: pytest.Config, out: Path, reporter: Reporter) -> None:
         self._config = config

@@ -98,6 +98,47 @@ def test_not_tried(project: Project, word: str, lifecycle: str, verdict: str, wo
     assert project.only_case()["bundle"] is None
 
 
+LEFT_OVER = """
+import pytest
+from harness.errors import HarnessBug
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    yield
+    raise HarnessBug("a thread is left over")
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one-process", "a-worker"])
+@pytest.mark.parametrize(
+    ("word", "verdict", "suspect", "words", "first"),
+    [
+        (
+            "fault=refuses",
+            "fail",
+            "QEMU",
+            "*Unknown ramblock*; suspect QEMU; in its teardown: a thread is left over",
+            "ramblock",
+        ),
+        ("zero", "error", "harness", "*division by zero; suspect harness; in its teardown: a thread is left over", "division"),
+        ("plain", "error", "harness", "timers: plain through file: a thread is left over; suspect harness", "a thread is left"),
+    ],
+)
+def test_what_broke_a_case_first_stays_whatever_comes_of_its_teardown(
+    project: Project, workers: tuple[str, ...], word: str, verdict: str, suspect: str, words: str, first: str
+) -> None:
+    project.scenario(word, body=f"assert case.word != 'zero' or 1 / 0\n    {BODY}")
+    (project.path / "scenarios" / "timers" / "conftest.py").write_text(LEFT_OVER)
+    run = project.run(*workers)
+    assert run.ret == FAILED
+    run.stdout.fnmatch_lines(["* ERROR at teardown of *", "*a thread is left over*", f"*verdicts: 1 {verdict}; *"])
+    case = project.only_case()
+    assert (case["verdict"], case["suspect"]) == (verdict, suspect)
+    assert fnmatch(case["message"], words)
+    failure = json.loads((project.path / "out" / case["bundle"] / "case.json").read_text())["failure"]
+    assert failure["verdict"] == verdict and first in failure["words"]
+
+
 def test_error_is_the_harness(project: Project) -> None:
     project.scenario("plain", body="1 / 0")
     run = project.run()
