@@ -261,11 +261,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             config.stash[_RECORDER].collected = True
 
 
-def _planned(item: pytest.Item) -> Case | None:
-    """Return a scenario's item as a case that has no end yet, None for any other test."""
-    if not isinstance(item, pytest.Function) or not item.get_closest_marker("matrix"):
+def _params_of(item: pytest.Item) -> Params | None:
+    """Return the parameters of a case, a matrix's or, of a walk, its own; None of any other test, which has no trial."""
+    if not isinstance(item, pytest.Function) or "trial" not in item.fixturenames or not hasattr(item, "callspec"):
         return None
-    params = cast(Params, item.callspec.params["case"])
+    params = item.callspec.params.get("case")
+    return params if isinstance(params, Params) else None
+
+
+def _planned(item: pytest.Item) -> Case | None:
+    """Return a case as one that has no end yet, None for any other test."""
+    if (params := _params_of(item)) is None:
+        return None
     platform = item.config.getoption("--platform")
     case = conclude(item.nodeid, item.path.parent.name, platform, params, None, seconds=0.0, compared=Compared())
     return lost(case, journal.KILLED)
@@ -346,7 +353,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn the end of a scenario into a verdict, with a bundle where it is a bad one."""
     report = yield
-    if not isinstance(item, pytest.Function) or "trial" not in item.fixturenames:
+    if not isinstance(item, pytest.Function) or _params_of(item) is None:
         return report
     if call.when == "call" or call.excinfo is not None:
         case = item.stash[_ENDED] = _ended(item, call)

@@ -63,6 +63,31 @@ def test_a_shard_that_never_ran_is_missing(project: Project) -> None:
     assert [case.params["word"] for case in whole.cases if case.verdict == "pass"] == ["a", "d", "c"]
 
 
+# Has its own cases and no matrix, as the walks do.
+OWN_CASES = """
+import pytest
+from harness.plugin.matrix import Params
+
+@pytest.mark.parametrize("case", [Params({"lifecycle": "walk", "word": word}) for word in "xyz"], ids=lambda case: case.id)
+def test_walks(trial):
+    trial.count(registers=1)
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one-process", "workers"])
+def test_cases_of_no_matrix_are_planned_and_dealt_like_all_others(project: Project, workers: tuple[str, ...]) -> None:
+    project.scenario("a", "b").with_name("test_walks.py").write_text(OWN_CASES)
+    assert project.run("--time-limit=0", *workers).ret == FAILED
+    assert sorted(case["params"]["word"] for case in project.results()["cases"]) == ["a", "b", "x", "y", "z"]
+    assert {case["message"] for case in project.results()["cases"]} == {"missing: the time limit of 0 came before it was begun"}
+    outs = _shards(project, 3, *workers, only=(1, 3))
+    dealt = shards.read(outs[0])
+    assert dealt is not None and sorted(str(case.params["word"]) for case in dealt.cases) == ["a", "b", "x", "y", "z"]
+    whole = merge(outs, project.path / "all")
+    ends = {case.params["word"]: "missing" if case.missing else str(case.verdict) for case in whole.cases}
+    assert ends == {"a": "pass", "b": "missing", "x": "pass", "y": "pass", "z": "missing"}
+
+
 def test_the_tries_of_a_case_stay_together(project: Project) -> None:
     project.scenario("a", "b", "c")
     outs = _shards(project, 2, "--repeat=2")
