@@ -9,23 +9,24 @@ import json
 import shutil
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Protocol, Self
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, HarnessError, HostFailure, UsageError
+from harness.errors import DeadlineExpired, HarnessError, HostFailure, Suspect, UsageError, Verdict
 from harness.host.protocol import Host, how_it_ended
-from harness.report import journal
+from harness.report import journal, results
 from harness.report.files import write_text
+from harness.report.model import BROKEN, Case
 from harness.report.repeats import base
 
 SILENCE_SECONDS = 900.0
 """A host of which nothing is heard for so long is given up: three times what any case may take (pyproject.toml, timeout)."""
 COPY_SECONDS = 600.0
-_WRONG, _NO_CASES, _ENDED = (2, 3, 4), 5, (0, 1, 2, 5)
-"""Of pytest's exit statuses (pytest.ExitCode): it could not begin, on any host; of what was chosen, nothing was there; it came
-to its end, be it by somebody's wish (2)."""
+_FAILED, _WRONG, _NO_CASES, _ENDED = 1, (2, 3, 4), 5, (0, 1, 2, 5)
+"""Of pytest's exit statuses (pytest.ExitCode): something failed; it could not begin, on any host; of what was chosen, nothing
+was there; it came to its end, be it by somebody's wish (2)."""
 
 # $1: the checkout, then a command. What it says on its descriptor 3 is our standard output, all else our standard error.
 _RUN = 'cd "$1" && shift && exec "$@" 3>&1 >&2'
@@ -131,6 +132,8 @@ class Station:
                 how = "did not end" if status is None else how_it_ended(status)
                 raise HostFailure(f"pytest {how}: {_last_words(log)}", where=self.name)
             self._fetch(out, into)
+            if status == _FAILED:
+                self._tell_of_failure(unit, into, log)
         except (HostFailure, DeadlineExpired) as error:
             self.failures += 1
             if heard.planned is not None:
@@ -193,6 +196,16 @@ class Station:
             heard.ended += 1
             if data["case"]["verdict"] in ("fail", "error", "fixed"):
                 self.say(f"{data['case']['verdict']}: {data['case']['message']}")
+
+    def _tell_of_failure(self, unit: Unit, into: Path, log: Path) -> None:
+        """Add an error to what a unit has left, which has failed, where no case of it says why. Raises UsageError."""
+        run = journal.read(into)
+        if run.having(*BROKEN):
+            return
+        message = f"pytest on {self.name} ended with status {_FAILED}, and no case says why; its words are in parts/{log.name}"
+        case = Case(f"part::{unit.name}", "part", "not known", "not known", {}, Verdict.ERROR, Suspect.HARNESS, message=message)
+        results.write(into, replace(run, cases=(*run.cases, case)))
+        self.say(f"{case.verdict}: {message}")
 
     def _fetch(self, out: PurePath, into: Path) -> None:
         """Replace what was heard by what the run has left. Raises HostFailure."""

@@ -32,7 +32,7 @@ from harness.plugin.matrix import Matrix, Params
 from harness.plugin.progress import Reporter
 from harness.plugin.results import NO_HISTORY, Recorder, provenance
 from harness.plugin.trial import Bench, Trial
-from harness.plugin.verdicts import check_repeats, conclude, finding
+from harness.plugin.verdicts import check_repeats, conclude, finding, uncollected
 from harness.qemu.hub import Hub
 from harness.report import bundle, journal, repeats, shards
 from harness.report.history import History
@@ -248,6 +248,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError("no case is left; nothing would be proven")
 
 
+def pytest_exception_interact(node: object, call: pytest.CallInfo[object], report: object) -> None:
+    """Turn what cannot be collected into an error, which goes the way of a case."""
+    if not isinstance(report, pytest.CollectReport) or call.excinfo is None:
+        return
+    error = call.excinfo.value
+    if isinstance(error, pytest.Collector.CollectError):
+        error = error.__cause__ or error
+    if isinstance(error, pytest.UsageError):
+        error = UsageError(str(error))
+    assert isinstance(node, pytest.Collector)
+    case = uncollected(report.nodeid, node.config.getoption("--platform"), error)
+    report.harness_case = json.dumps(case_to_data(case))  # type: ignore[attr-defined]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Leave word of what is to be run, once: the first worker does, for a controller of pytest-xdist collects nothing."""
@@ -271,7 +285,7 @@ def _params_of(item: pytest.Item) -> Params | None:
 
 def _planned(item: pytest.Item) -> Case | None:
     """Return a case as one that has no end yet, None for any other test."""
-    if (params := _params_of(item)) is None:
+    if not (params := _params_of(item)):  # none at all: elsewhere
         return None
     platform = item.config.getoption("--platform")
     case = conclude(item.nodeid, item.path.parent.name, platform, params, None, seconds=0.0, compared=Compared())

@@ -17,7 +17,7 @@ import pytest
 
 from harness.assets import cache
 from harness.assets import qemu as assets_qemu
-from harness.errors import HarnessError, Suspect, UsageError
+from harness.errors import HarnessError, Suspect, UsageError, Verdict
 from harness.lab.ground import SSH
 from harness.plugin import platforms
 from harness.plugin.limit import of_run as limit_of
@@ -25,11 +25,11 @@ from harness.plugin.progress import Reporter
 from harness.report import bundle, history, journal, measured, past
 from harness.report.history import History
 from harness.report.journal import Journal
-from harness.report.model import BROKEN, MISSING, Case, Run
+from harness.report.model import BROKEN, MISSING, Case, Run, lost
 from harness.report.publish import publish
 from harness.report.repeats import base
 from harness.report.results import case_from_data
-from harness.report.versions import Versions
+from harness.report.versions import Versions, of_case
 
 NO_HISTORY = "none"
 
@@ -42,6 +42,7 @@ class Recorder:
         self._reporter = reporter
         self._out = out
         self._cases: dict[str, Case] = {}
+        self._uncollected: dict[str, Case] = {}
         self._failed: list[str] = []
         self._why: dict[str, str] = {}
         self._latencies: dict[str, list[float]] = {}
@@ -73,8 +74,22 @@ class Recorder:
             self._shown = True
             self._planned = self._plan()
             self._reporter.begin(self._planned, self._past.seconds())
+            if self._planned:
+                self._take_uncollected()
         if nodeid in self._planned:
             self._opened().begun(nodeid, self._seconds)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep what could not be collected: with pytest-xdist all else is run, and the cases in it are in no plan."""
+        if text := getattr(report, "harness_case", None):
+            self._uncollected[report.nodeid] = case_from_data(json.loads(text), report.nodeid)
+
+    def _take_uncollected(self) -> None:
+        """Take it over, where this is a run of scenarios, once it is known what was planned."""
+        for node, case in self._uncollected.items():
+            if node not in self._cases:
+                self._take(case)
+                self._past.add(case, of_case(case, provenance(self._config)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take over the case that a worker has judged."""
@@ -82,16 +97,29 @@ class Recorder:
             self._failed.append(report.nodeid)
         if (text := getattr(report, "harness_case", None)) is None:
             if report.failed and report.when not in ("setup", "call", "teardown"):  # pytest-xdist's word of a worker that died
-                self._why[report.nodeid] = str(report.longrepr)
+                self._died(report.nodeid, str(report.longrepr))
             return
         case = case_from_data(json.loads(text), report.nodeid)
-        self._cases[case.id] = case
         self._latencies[base(case.id)] = getattr(report, "harness_latencies", [])
-        self._opened().add(case, self._seconds)
+        self._take(case)
         versions = Versions(*getattr(report, "harness_versions", ()))
         if case.platform.startswith(SSH) and versions.kernel:
             self._hosts[case.platform] = {"qemu": versions.qemu, "kernel": versions.kernel}
         self._past.add(case, versions)
+
+    def _died(self, node: str, words: str) -> None:
+        """Note that a worker died of a case: in the teardown of one that has an end, which only what broke it before stays."""
+        case = self._cases.get(node)
+        if case is None:
+            self._why[node] = words
+        elif case.verdict in (Verdict.FAIL, Verdict.ERROR):
+            self._take(replace(case, message=f"{case.message}; in its teardown: {words}"))
+        else:
+            self._take(lost(replace(case, known_issue=None), f"{words}, in its teardown"))
+
+    def _take(self, case: Case) -> None:
+        self._cases[case.id] = case
+        self._opened().add(case, self._seconds)
 
     def _opened(self) -> Journal:
         """Return the journal, begun with the first case that is heard of."""
@@ -105,9 +133,10 @@ class Recorder:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write what is there, and what was planned and is not as missing. A known issue that did not fail fails the run."""
         limit = limit_of(self._config)
-        plan = self._plan() if self._shown or (limit and limit.reached) else {}
+        plan = self._plan() if self._shown or self._uncollected or (limit and limit.reached) else {}
         if not (self._cases or plan):
             return
+        self._take_uncollected()
         late = {node: said for node in plan if (said := limit.why_missing(node))} if limit else {}
         cases = journal.completed(plan, self._cases.values(), self._config.getoption("--require"), late | self._why)
         told = {f"{MISSING}{said}" for said in late.values()}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
-from harness.errors import HarnessError, Suspect, UsageError, Verdict
+from harness.errors import HarnessError, MissingError, Suspect, UsageError, Verdict
+from harness.report import journal
 from harness.report.model import Case, Compared
 
 _LEVELS = {
@@ -61,6 +64,16 @@ def finding(error: BaseException | None, platform: str) -> tuple[Verdict, Suspec
         return Verdict.FAIL, Suspect.QEMU if platform == "tcg" else Suspect.KERNEL_L0, str(error).partition("\n")[0]
     # Not one of ours: the harness broke, or the outer time limit fired.
     return Verdict.ERROR, Suspect.HARNESS, f"{type(error).__name__}: {error}"
+
+
+def uncollected(node: str, platform: str, error: BaseException) -> Case:
+    """Return the error that stands for cases of which nobody knows: where pytest found `error` in place of them."""
+    meant = isinstance(error, UsageError | MissingError)
+    suspect = Suspect.CONFIGURATION if meant else Suspect.HARNESS
+    words = str(error) if meant else f"{type(error).__name__}: {error}".partition("\n")[0]
+    case = journal.skeleton(node, platform)
+    message = f"{case.subject}: {PurePath(node).name} cannot be collected: {words}; suspect {suspect}"
+    return replace(case, suspect=suspect, message=message)
 
 
 def conclude(

@@ -270,6 +270,19 @@ def test_a_host_that_can_do_no_more_is_given_up(fleet: Fleet, harness_too: bool,
     )
 
 
+def test_what_no_case_says_of_a_part_that_failed_is_an_error(fleet: Fleet) -> None:
+    fleet.project.scenario("plain").with_name("test_other.py").write_text("def test_it(): assert 0\n")
+    process = fleet.start("--host", "one", "--shards", "1", "--", "-n", "0", *fleet.arguments())
+    said, told = process.communicate(timeout=150)
+    assert process.returncode == 1, told
+    assert "verdicts: 1 pass, 1 error; " in said
+    _, case = fleet.results()
+    assert (case["id"], case["verdict"]) == ("part::shard-1", "error")
+    words = "pytest on one ended with status 1, and no case says why; its words are in parts/shard-1.one.log"
+    assert case["message"] == words and f"one: error: {words}\n" in told
+    assert (fleet.project.path / "merged" / "parts" / "shard-1.one.log").exists()
+
+
 # -- without hosts
 
 

@@ -139,6 +139,23 @@ def test_a_run_that_does_not_end_is_not_good_though_each_case_was(nights: Nights
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("test_other.py", "import nothing_like_it\n", "verdicts: 3 pass, 1 error; report: out/report.html"),
+        ("test_other.py", "def test_it(): assert 0\n", "pytest ended with status 1, and no case says why"),
+    ],
+    ids=["not-collected", "no-case"],
+)
+def test_a_night_that_pytest_says_failed_is_not_good_though_each_case_was(
+    nights: Nights, name: str, text: str, words: str
+) -> None:
+    (nights.project.path / "scenarios" / "timers" / name).write_text(text)
+    assert nights.spend("-n", "2") == Status.UNPROVEN
+    assert words in nights.told.lines
+    assert nights.told.lines[-1].startswith("exit status 4: nothing fails, but ")
+
+
+@pytest.mark.parametrize(
     ("said", "words"),
     [
         ({"kernel": "trixie", "platform": "tcg"}, "--kernel trixie: is for --platform lab"),

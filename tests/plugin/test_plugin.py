@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import time
@@ -371,6 +372,14 @@ def test_every_format_is_written(project: Project) -> None:
 
 # -- what was planned and did not end
 
+NO_CASE = """
+import pytest
+from harness.plugin.matrix import Matrix
+
+@pytest.mark.matrix(Matrix({"lifecycle": ("file",)}, valid=lambda row: False))
+def test_it(case, boot):
+    pass
+"""
 DIES = f"""if case.word == "dies":
         __import__("os")._exit(1)
     {BODY}"""
@@ -386,6 +395,72 @@ def test_the_case_of_a_worker_that_dies_is_missing(project: Project) -> None:
     assert cases["dies"]["message"].startswith("missing: worker 'gw") and "crashed while running" in cases["dies"]["message"]
     statuses = [test["status"] for test in json.loads((project.path / "out" / "kcidb.json").read_text())["tests"]]
     assert sorted(statuses) == ["MISS", "PASS", "PASS"]
+
+
+# In the teardown of the cases that are called late.
+DIES_LATE = """
+import os, pytest
+
+@pytest.fixture(autouse=True)
+def dies(request):
+    yield
+    if "late" in request.node.name:
+        os._exit(1)
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--require", "1")], ids=["each", "required"])
+def test_the_case_of_a_worker_that_dies_in_its_teardown_has_not_passed(project: Project, options: tuple[str, ...]) -> None:
+    body = f"assert case.word != 'too-late', 'it broke'\n    {BODY}"
+    project.scenario("plain", "late", "too-late", body=body)
+    (project.path / "scenarios" / "timers" / "conftest.py").write_text(DIES_LATE)
+    assert project.run("-n", "2", "-q", *options).ret == FAILED
+    cases = {case["params"]["word"]: case for case in project.results()["cases"]}
+    assert {word: case["verdict"] for word, case in cases.items()} == {"plain": "pass", "late": "error", "too-late": "fail"}
+    died = "worker 'gw[0-9]' crashed while running 'scenarios/timers/test_it.py::test_it.tcg-file-{}.'"
+    assert re.fullmatch(f"missing: {died.format('late')}, in its teardown", cases["late"]["message"])
+    assert re.fullmatch(f".*: it broke; suspect QEMU; in its teardown: {died.format('too-late')}", cases["too-late"]["message"])
+    assert (project.path / "out" / cases["too-late"]["bundle"]).is_dir()
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one-process", "workers"])
+@pytest.mark.parametrize(
+    ("text", "suspect", "words"),
+    [
+        ("import nothing_like_it", "harness", "ModuleNotFoundError: No module named 'nothing_like_it'"),
+        ("def test_it(:", "harness", "SyntaxError: invalid syntax (test_other.py, line 1)"),
+        ("assert 0, 'x'", "harness", "AssertionError: x"),
+        (NO_CASE, "configuration", "scenarios/timers/test_other.py::test_it: no case is left; nothing would be proven"),
+    ],
+    ids=["import", "syntax", "assert", "matrix"],
+)
+def test_what_cannot_be_collected_is_an_error(
+    project: Project, workers: tuple[str, ...], text: str, suspect: str, words: str
+) -> None:
+    project.scenario("plain").with_name("test_other.py").write_text(text)
+    assert project.run(*workers).ret == (FAILED if workers else INTERRUPTED)
+    other, case = sorted(project.results()["cases"], key=lambda case: len(case["id"]))
+    assert case["verdict"] == "pass" if workers else case["message"] == "missing: the run was ended before it was begun"
+    assert (other["id"], other["verdict"], other["suspect"]) == ("scenarios/timers/test_other.py", "error", suspect)
+    assert other["message"] == f"timers: test_other.py cannot be collected: {words}; suspect {suspect}"
+    assert "test_other.py cannot be collected" in (project.path / "out" / "junit.xml").read_text()
+    assert "# ERROR timers: test_other.py cannot be collected" in (project.path / "out" / "results.ktap").read_text()
+    assert [test["status"] for test in json.loads((project.path / "out" / "kcidb.json").read_text())["tests"]].count(
+        "ERROR"
+    ) == 1
+    with History(project.path / "cache" / "history.sqlite") as store:
+        assert [run.planned for run in store.runs()] == [1]
+        assert [each.verdict for each in store.tries() if "test_other" in each.key] == ["error"]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one-process", "workers"])
+def test_other_tests_that_cannot_be_collected_leave_no_results(project: Project, workers: tuple[str, ...]) -> None:
+    folder = project.path / "scenarios"
+    folder.mkdir()
+    (folder / "test_other.py").write_text("def test_other(): pass\n")
+    (folder / "test_another.py").write_text("import nothing_like_it\n")
+    assert project.run(*workers).ret == (FAILED if workers else INTERRUPTED)
+    assert not (project.path / "out").exists()
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "1")])

@@ -222,11 +222,6 @@ def test_a_ground_whose_kernel_nobody_hears_any_more_is_made_anew(cases: Cases) 
     assert grounds.ready(choice) == grounds.ready(choice) == [good]
 
 
-def test_what_differed_is_kept_when_all_is_counted_anew_but_for_a_timer_that_came_due() -> None:
-    def row(name: str, field: str, before: str, after: str) -> DifferenceRow:
-        return DifferenceRow(name, field, before, after, "must survive")
-
-
 def row(name: str, field: str, before: str, after: str) -> DifferenceRow:
     return DifferenceRow(name, field, before, after, "must survive")
 
