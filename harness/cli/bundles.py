@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.rerun.needs import Settled
+    from harness.rerun.opened import Opened
 
 ROOT = Path(__file__).parents[2]
 REPRODUCED, NOT_REPRODUCED, CANNOT = 0, 1, 2
@@ -65,6 +69,16 @@ def _named(chosen: dict[str, str | None]) -> dict[str, str]:
     return {name: settled(name, value) for name, value in chosen.items() if value is not None}
 
 
+def _settled(found: Opened, chosen: dict[str, str | None], root: Path) -> Settled:
+    """Return what is to be run here, and say what is not as it was. Raises Cannot, UsageError."""
+    from harness.rerun import needs
+
+    settled = needs.settle(found, _named(chosen), root)
+    for note in settled.notes:
+        click.echo(f"note: {note}", err=True)
+    return settled
+
+
 @click.command()
 @_in_place_of_the_bundles
 @_require
@@ -85,9 +99,7 @@ def repro(bundle: Path, runs: int, root: Path, require: int, out: Path | None, *
 
     found = opened.read(bundle)
     try:
-        settled = needs.settle(found, _named(chosen), root)
-        for note in settled.notes:
-            click.echo(f"note: {note}", err=True)
+        settled = _settled(found, chosen, root)
         with ended_by_signals():
             outcome = attempt.run_here(settled.plan, found.failure, runs, root, out)
         if not outcome.tried:
@@ -136,9 +148,7 @@ def minimise(bundle: Path, runs: int, root: Path, require: int, out: Path | None
         click.echo(line)
 
     try:
-        settled = needs.settle(found, _named(chosen), root)
-        for note in settled.notes:
-            click.echo(f"note: {note}", err=True)
+        settled = _settled(found, chosen, root)
         with ended_by_signals(), LocalHost() as desk:
             looking = search.Search(
                 lambda plan, where: attempt.run(plan, found.failure, runs, root, where),
@@ -198,11 +208,11 @@ def bisect_step(bundle: Path, runs: int, root: Path, out: Path | None, **chosen:
               harness bisect-step CASE.tar.gz --qemu build/qemu-system-aarch64
     """
     from harness.host.signals import ended_by_signals
-    from harness.rerun import attempt, bisect, needs, opened
+    from harness.rerun import attempt, bisect, opened
 
     with ended_by_signals():
         found = opened.read(bundle)
-        settled = needs.settle(found, _named(chosen), root)
+        settled = _settled(found, chosen, root)
         outcome = attempt.run_here(settled.plan, found.failure, runs, root, out)
         status, words = bisect.decide(outcome)
     click.echo(words)

@@ -1,8 +1,8 @@
 """What a case needs to be tried again, and whether it is here; what the user names in place of it is not asked for.
 
-A QEMU that runs on this computer is a program, and none that a bundle names is started: it has to be a suite's that was set up,
-the one that is used here anyway, or one that the user names. A kernel and the QEMU of a lab run inside an emulated computer;
-they are taken from where they were, or out of the cache, where their content is the same.
+A QEMU that runs on this computer, or on one of the inventory, is a program, and none that a bundle names is started: it has to
+be a suite's that was set up, the one that is used there anyway, or one that the user names. A kernel and the QEMU of a lab run
+inside an emulated computer; they are taken from where they were, or out of the cache, where their content is the same.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from harness.rerun import inputs
 from harness.rerun.inputs import Input
 from harness.rerun.opened import Opened
 from harness.rerun.plan import Plan
+
+_PROGRAMS = ("qemu", "dst_qemu")
+_WORDS = {"qemu": "QEMU", "lab_kernel": "kernel of the lab", "lab_qemu": "QEMU inside the lab"}
 
 
 class Cannot(HarnessError):
@@ -48,8 +51,18 @@ def settle(opened: Opened, named: Mapping[str, str], root: Path) -> Settled:
     for name, needed in opened.inputs.items():
         if name not in named and name.removeprefix("dst_") in _inputs_of(options["platform"]):
             _find(name, needed, options)
-    notes = [f"{name} here is another: {_of_harness(opened)}" for name in _others(opened, scenario)]
-    return Settled(replace(opened.plan, options=options), (*_replaced(opened, options, named), *notes))
+    gone = _not_started(options, named)
+    notes = [
+        *_replaced(opened, options, named),
+        *(f"{_in_words(name)} is not {it}, which only the bundle names; {_remedy(name)}" for name, it in gone.items()),
+        *(
+            f"{_in_words(name)} may be another: the bundle does not say what it had"
+            for name in _not_told(opened, options)
+            if name not in {*named, *gone}
+        ),
+        *(f"{name} here is another: {_of_harness(opened)}" for name in _others(opened, scenario)),
+    ]
+    return Settled(replace(opened.plan, options=options), tuple(notes))
 
 
 def _inputs_of(platform: str) -> tuple[str, ...]:
@@ -68,8 +81,8 @@ def _chosen(opened: Opened, named: Mapping[str, str]) -> dict[str, str]:
         kept.pop("lab_modules", None)  # they are the other kernel's
     if "dst_lab_kernel" in named:
         kept.pop("dst_lab_modules", None)
-    if platform != opened.plan.platform and platform not in inputs.HERE:
-        kept = {}
+    if platform != opened.plan.platform and not {platform, opened.plan.platform} <= {*inputs.HERE}:
+        kept = {}  # another computer has others
     return {**kept, **named, "platform": platform}
 
 
@@ -127,6 +140,25 @@ def _replaced(opened: Opened, options: Mapping[str, str], named: Mapping[str, st
             if not here.same_as(needed):
                 notes.append(f"{here.what} is {here.version} (SHA-256 {here.sha256[:16]}…), not {needed.version}")
     return notes
+
+
+def _not_started(options: dict[str, str], named: Mapping[str, str]) -> dict[str, str]:
+    """Take the programs that nobody but the bundle names out of the options, and return them."""
+    suites = SUITES if options["platform"] in inputs.HERE else ()
+    theirs = [name for name in _PROGRAMS if name in options and name not in named and options[name] not in suites]
+    return {name: options.pop(name) for name in theirs}
+
+
+def _not_told(opened: Opened, options: Mapping[str, str]) -> list[str]:
+    """Return the inputs of which the bundle does not say what they were; of a lab that it did not have, none."""
+    names = [name for name in _inputs_of(options["platform"]) if name == "qemu" or opened.plan.platform == "lab"]
+    names += [there for name in names if (there := f"dst_{name}") in options]
+    return [name for name in names if name not in opened.inputs]
+
+
+def _in_words(name: str) -> str:
+    where = "the destination's" if name.startswith("dst_") else "the"
+    return f"{where} {_WORDS[name.removeprefix('dst_')]}"
 
 
 def _others(opened: Opened, scenario: Path) -> list[str]:

@@ -122,6 +122,8 @@ class Plan:
         changes = _table(table.get("changes", {}), where)
         only(changes, ("params", "machine", "arguments"), where)
         groups = {name: _values(changes, name, where) for name in ("params", "machine", "arguments")}
+        if chosen := [name for name in groups["params"] if name in OPTIONS]:
+            raise UsageError(f"{chosen[0]!r} is an option, and no parameter of a case", where=where)
         for name, value in groups["machine"].items():
             if name not in _MACHINE or not _MACHINE[name](value):
                 raise UsageError(f"a machine cannot have {name} {value!r}", where=where)

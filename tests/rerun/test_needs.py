@@ -11,7 +11,7 @@ from harness.assets import lab_parts as parts
 from harness.errors import MissingError, UsageError
 from harness.rerun import inputs
 from harness.rerun.inputs import Input
-from harness.rerun.needs import Cannot, settle
+from harness.rerun.needs import Cannot, _remedy, settle
 from harness.rerun.opened import Opened
 from harness.rerun.plan import Plan
 from tests.rerun.test_failure import LOST
@@ -28,6 +28,7 @@ class Here:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.home = root.with_name("home")
         self.qemus: dict[str | None, Input] = {None: QEMU, "trixie-backports": QEMU}
         self.kernels: dict[str | None, Input] = {}
         scenario = root / "scenarios" / "timers" / "test_it.py"
@@ -55,7 +56,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
     monkeypatch.setattr(inputs, "lab_qemu", lambda _: INNER)
     monkeypatch.setattr(inputs, "sources", lambda _: SOURCES)
     monkeypatch.setattr(parts, "kept", lambda _: iter([tmp_path / "cached"]))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(here.home))
     return here
 
 
@@ -152,6 +153,32 @@ def test_another_qemu_than_the_one_here(here: Here) -> None:
     with pytest.raises(Cannot, match="needs QEMU 11.1.3 .*; here is 11.1.3 .*; --qemu PATH|SUITE names it, or another"):
         settle(opened, {}, here.root)
     assert "qemu" not in settle(replace(opened, inputs={"qemu": own}), {}, here.root).plan.options
+
+
+@pytest.mark.parametrize("name", ["qemu", "dst_qemu"])
+@pytest.mark.parametrize("theirs", ["$HOME/CASE/qemu-system-aarch64", "qemu-system-aarch64", "trixie"])
+def test_a_program_on_a_real_host_is_the_inventorys_or_the_users(here: Here, name: str, theirs: str) -> None:
+    opened = replace(bundle(OWN, platform="ssh:box", **{name: theirs}), inputs={})
+    settled = settle(opened, {}, here.root)
+    assert settled.plan.options == {"platform": "ssh:box"}
+    (note,) = settled.notes
+    assert note.endswith(f"{theirs.replace('$HOME', str(here.home))}, which only the bundle names; {_remedy(name)}")
+    named = settle(opened, {name: "/opt/qemu"}, here.root)
+    assert named.plan.options[name] == "/opt/qemu" and named.notes == ()
+    # Its path means nothing here.
+    assert settle(opened, {"platform": "tcg"}, here.root).plan.options == {"platform": "tcg"}
+
+
+def test_what_the_bundle_does_not_say_is_said(here: Here) -> None:
+    opened = replace(bundle(OWN, qemu="trixie", dst_qemu="bookworm", lab_kernel="/a/Image"), inputs={})
+    settled = settle(opened, {"lab_qemu": "trixie"}, here.root)
+    # A suite's was set up, and a kernel runs in an emulated computer.
+    assert settled.plan.options == {**opened.plan.options, "lab_qemu": "trixie"}
+    assert settled.notes == (
+        "the QEMU may be another: the bundle does not say what it had",
+        "the kernel of the lab may be another: the bundle does not say what it had",
+        "the destination's QEMU may be another: the bundle does not say what it had",
+    )
 
 
 def test_what_else_is_another_is_said(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

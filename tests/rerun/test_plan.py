@@ -67,6 +67,8 @@ def test_changes_replace_add_and_take_away() -> None:
         ({"options__rootdir": "/"}, "unknown key 'rootdir'"),
         ({"options__qemu": "a\nb"}, "option 'qemu' must be one line"),
         ({"options__qemu": 1}, "option 'qemu' must be one line"),
+        ({"changes__params__qemu": "poweroff"}, "'qemu' is an option, and no parameter"),
+        ({"changes__params__dst_lab_qemu": "x"}, "'dst_lab_qemu' is an option, and no parameter"),
         ({"changes__machine__kernel": "x"}, "a machine cannot have kernel"),
         ({"changes__machine__machine": "virt,dumpdtb=x"}, "a machine cannot have machine"),
         ({"changes__machine__memory_mib": 0}, "a machine cannot have memory_mib 0"),

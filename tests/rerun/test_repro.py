@@ -111,6 +111,26 @@ def test_a_program_that_the_bundle_names_is_not_started(refused: Rerunner, monke
     assert not started.exists()
 
 
+@pytest.mark.parametrize("names", ["qemu", "dst_qemu"])
+def test_a_program_of_which_the_bundle_says_nothing_more_is_not_started(
+    refused: Rerunner, names: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then nothing can be asked for: the QEMU that is used here anyway is tried."""
+    monkeypatch.setenv("HARNESS_QEMU", str(refused.project.qemu))
+    started = refused.project.path / "started"
+    theirs = faulty(refused.project.path, "")
+    theirs.write_text(f"#!/bin/sh\ntouch {started}\n")
+    said = record(refused.bundle)
+    said["plan"]["options"] = {"platform": "tcg", names: str(theirs)}
+    said["inputs"] = {} if names == "qemu" else said["inputs"]
+    (refused.bundle / "case.json").write_text(json.dumps(said))
+    run = refused.harness("repro")
+    assert run.exit_code == REPRODUCED
+    assert f"QEMU is not {theirs}, which only the bundle names; --{names.replace('_', '-')} FILE names it" in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert not started.exists()
+
+
 def test_the_qemu_that_is_used_here_will_do_where_it_is_the_same(refused: Rerunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_QEMU", str(refused.project.qemu))
     assert refused.harness("repro").exit_code == REPRODUCED
