@@ -102,8 +102,7 @@ def repro(bundle: Path, runs: int, root: Path, require: int, out: Path | None, *
         settled = _settled(found, chosen, root)
         with ended_by_signals():
             outcome = attempt.run_here(settled.plan, found.failure, runs, root, out)
-        if not outcome.tried:
-            raise needs.Cannot(f"needs a place where the case comes to a verdict; {outcome.others()}")
+        outcome.require_tried()
     except needs.Cannot as error:
         click.echo(f"cannot: {error}")
         sys.exit(CANNOT)

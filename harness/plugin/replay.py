@@ -60,7 +60,7 @@ class Records:
         self._inputs: dict[tuple[tuple[str, str], ...], Mapping[str, object]] = {}
 
     def of(self, node: str, path: Path, trial: Trial, error: BaseException | None, order: Order | None) -> Mapping[str, object]:
-        """Return plan, failure, inputs, sources and the payload's arguments as data."""
+        """Return plan, failure, whether there was a place to run it, inputs, sources and the payload's arguments as data."""
         params = trial.params
         options = self._options_of(params)
         test = node.partition("[")[0]
@@ -73,6 +73,7 @@ class Records:
         return {
             "plan": plan.to_data(),
             "failure": Failure(*finding(error, self._option("--platform"))).to_data(),
+            "began": bool(trial.qemu_version),
             "inputs": self._inputs_of(options),
             "sources": inputs.sources(path),
             "arguments": dict(trial.guests[0].arguments) if trial.guests else {},

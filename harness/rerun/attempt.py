@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import Verdict
+from harness.errors import Suspect, Verdict
 from harness.host.local import LocalHost
 from harness.report import results
 from harness.report.bundle import RECORD
@@ -22,15 +22,24 @@ from harness.rerun.plan import Order, Plan
 
 # What of the environment would make pytest run it otherwise.
 _NOT_OURS = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
-_TRIED = (Verdict.PASS, Verdict.FAIL)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How one run ended, and where its bundle is; a case that passed has none."""
+    """How one run ended, and where its bundle is; a case that passed has none.
+
+    `began` says whether there was a place to run it: a lab that booted, a host that answered.
+    """
 
     failure: Failure
     bundle: Path | None = None
+    began: bool = True
+
+    @property
+    def tried(self) -> bool:
+        """Whether it came to a verdict on the system under test."""
+        failed = self.failure.verdict is Verdict.FAIL and self.failure.suspect is not Suspect.HOST
+        return self.began and (failed or self.failure.verdict is Verdict.PASS)
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,12 @@ class Outcome:
     @property
     def tried(self) -> bool:
         """Whether any run came to a verdict on the system under test, or failed in the same way."""
-        return bool(self.same) or any(run.failure.verdict in _TRIED for run in self.runs)
+        return bool(self.same) or any(run.tried for run in self.runs)
+
+    def require_tried(self) -> None:
+        """Raise Cannot where no run says anything of the failure that was to be seen."""
+        if not self.tried:
+            raise Cannot(f"needs a place where the case comes to a verdict; {self.others()}")
 
     def others(self) -> str:
         """Say what the runs did that did not fail in the same way."""
@@ -101,7 +115,7 @@ def _ended(case: Case, out: Path) -> Ended:
         return Ended(Failure(case.verdict, case.suspect, case.message))
     folder = out / case.bundle
     record = results.typed({RECORD: results.read_json(folder / RECORD)}, RECORD, dict, str(folder))
-    return Ended(Failure.from_data(record["failure"], str(folder)), folder)
+    return Ended(Failure.from_data(record["failure"], str(folder)), folder, record["began"] is True)
 
 
 def _why(stdout: str, stderr: str) -> str:

@@ -84,6 +84,7 @@ class Search:
         out = self.scratch / str(self._runs)
         try:
             outcome = self.run(plan, out)
+            outcome.require_tried()
             bundle = next((run.bundle for run in outcome.same if run.bundle), None)
             found = opened.read(bundle) if bundle else None
             if found and self.found and (found.plan.params, found.plan.changes) != (plan.params, plan.changes):

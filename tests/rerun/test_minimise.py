@@ -243,3 +243,10 @@ def test_a_failure_that_is_gone(refused: Rerunner) -> None:
     run = refused.harness("minimise", qemu=faulty(refused.project.path, ""))
     assert run.exit_code == 1 and run.stdout.endswith("not reproduced\n")
     assert not list(refused.bundle.parent.glob("*-smaller"))
+
+
+def test_a_case_that_is_skipped_here_cannot_be_made_smaller(refused: Rerunner) -> None:
+    refused.project.scenario("plain", body="from harness.errors import Unsupported; raise Unsupported('no such thing')")
+    run = refused.harness("minimise", qemu=refused.project.qemu)
+    assert run.exit_code == 2
+    assert run.stdout == "cannot: needs a place where the case comes to a verdict; 1 skip: no such thing\n"

@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.errors import Suspect, Verdict
+from harness.rerun.attempt import Ended, Outcome
+from harness.rerun.failure import Failure
+from tests.host.ssh_server import new_key
+from tests.host.test_remote import key_file, known
 from tests.plugin.conftest import BODY, Project
 from tests.rerun.conftest import Rerunner, faulty
+from tests.rerun.test_failure import LOST
 
 REPRODUCED, NOT_REPRODUCED, CANNOT = 0, 1, 2
 # Goes wrong each second time: a file beside the scenario counts.
@@ -94,8 +102,8 @@ def test_a_known_issue_is_a_failure_all_the_same(project: Project) -> None:
     project.run()
     case = project.only_case()
     assert case["verdict"] == "known"
-    known = Rerunner(project, project.path / "out" / case["bundle"])
-    assert known.harness("repro", qemu=project.qemu).exit_code == REPRODUCED
+    excused = Rerunner(project, project.path / "out" / case["bundle"])
+    assert excused.harness("repro", qemu=project.qemu).exit_code == REPRODUCED
 
 
 def test_a_program_that_the_bundle_names_is_not_started(refused: Rerunner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +179,45 @@ def test_a_case_that_is_skipped_here(refused: Rerunner) -> None:
     run = refused.harness("repro", qemu=refused.project.qemu)
     assert run.exit_code == CANNOT
     assert run.stdout.startswith("cannot: needs a place where the case comes to a verdict; 1 skip: no such thing")
+
+
+def test_a_host_that_cannot_be_reached_says_nothing_of_the_failure(refused: Rerunner, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    key_file(tmp_path / "key")
+    known(tmp_path / "known", f"[127.0.0.1]:{port}", new_key())
+    lines = ("address = '127.0.0.1'", f"port = {port}", f"key = '{tmp_path / 'key'}'", f"known_hosts = '{tmp_path / 'known'}'")
+    (tmp_path / "hosts.toml").write_text("\n".join(("[host.down]", *lines)))
+    where = ("--platform=ssh:down", f"--hosts={tmp_path / 'hosts.toml'}")
+    run = refused.harness("repro", *where, f"--out={tmp_path / 'kept'}")
+    assert run.exit_code == CANNOT
+    assert run.stdout.startswith("cannot: needs a place where the case comes to a verdict; 1 fail: down: cannot be reached at ")
+    (bundle,) = (tmp_path / "kept" / "bundles").iterdir()
+    assert record(bundle)["began"] is False and record(refused.bundle)["began"] is True
+    # That it cannot be reached may be what is to be seen.
+    assert refused.harness("repro", *where, bundle=bundle).exit_code == REPRODUCED
+
+
+@pytest.mark.parametrize(
+    ("ended", "tried"),
+    [
+        (Ended(Failure(Verdict.PASS, None, "")), True),
+        (Ended(Failure(Verdict.FAIL, Suspect.KERNEL_L0, "its kernel panicked")), True),
+        (Ended(Failure(Verdict.FAIL, Suspect.KERNEL_L0, "template: its kernel panicked"), began=False), False),
+        (Ended(Failure(Verdict.FAIL, Suspect.HOST, "the connection is lost")), False),
+        (Ended(Failure(Verdict.ERROR, Suspect.HARNESS, "ZeroDivisionError")), False),
+        (Ended(replace(LOST, suspect=Suspect.HOST), began=False), False),
+        (Ended(LOST, began=False), True),
+    ],
+)
+def test_what_says_something_of_a_failure(ended: Ended, tried: bool) -> None:
+    assert Outcome(LOST, [ended]).tried is tried
+
+
+def test_where_nothing_can_be_written_it_cannot_be_tried(refused: Rerunner) -> None:
+    run = refused.harness("repro", f"--out={refused.bundle / 'case.json' / 'below'}", qemu=refused.project.qemu)
+    assert (run.exit_code, run.stdout) == (CANNOT, "")
+    assert run.stderr == f"harness: {refused.bundle / 'case.json' / 'below'}: Not a directory\n"
 
 
 def test_a_qemu_that_is_none(refused: Rerunner) -> None:
