@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import click
 
 from harness.cli import bundles, computer, files, fleet, guests, reports, results
@@ -11,7 +13,7 @@ USER_ERROR = 2
 
 
 class OneLineErrors(click.Group):
-    """A group whose commands end on a HarnessError with one line on stderr and exit status 2."""
+    """A group whose commands end on a HarnessError, or what a disk or a network refuses, with a line on stderr and status 2."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command."""
@@ -19,6 +21,12 @@ class OneLineErrors(click.Group):
             return super().invoke(ctx)
         except HarnessError as error:
             click.echo(f"harness: {error}", err=True)
+            ctx.exit(USER_ERROR)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # whoever reads has enough: click's own
+            where = "" if error.filename is None else f"{error.filename}: "
+            click.echo(f"harness: {where}{error.strerror or str(error) or type(error).__name__}", err=True)
             ctx.exit(USER_ERROR)
 
 

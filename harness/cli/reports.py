@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from harness.errors import UsageError
+
 
 @click.command()
 @click.argument("source", metavar="SRC")
@@ -37,6 +39,8 @@ def preflight(
 
     if destination is None and save is None:
         raise click.UsageError("name a destination, or keep the facts of SRC with --save")
+    if save and not save.parent.is_dir():
+        raise UsageError("there is no such folder", where=str(save.parent), remedy="make it, or name another file with --save")
     ours, *theirs = facts_of([source] if destination is None else [source, destination], hosts)
     if save:
         facts.save(ours, save)

@@ -133,8 +133,12 @@ class History:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close it."""
+        """Close it. Raises UsageError, which names the file, where SQLite could not do what was asked of it."""
         self.close()
+        if isinstance(error, sqlite3.Error):
+            raise UsageError(
+                f"cannot be read or written ({error})", where=str(self.path), remedy="name another file"
+            ) from error
 
     def close(self) -> None:
         """Close it."""

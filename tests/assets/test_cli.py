@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,33 @@ def test_an_error_is_one_line_and_exit_2(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(setup, "run", fail)
     answer = CliRunner().invoke(main, ["setup"])
     assert (answer.exit_code, answer.stderr) == (2, "harness: here: it is not there; do this\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/here"), "harness: /here: Permission denied\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), "harness: No space left on device\n"),
+        (TimeoutError(), "harness: TimeoutError\n"),
+    ],
+)
+def test_what_a_disk_refuses_is_one_line_and_exit_2(monkeypatch: pytest.MonkeyPatch, error: OSError, says: str) -> None:
+    """1 has a meaning of its own in many commands."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(setup, "run", fail)
+    answer = CliRunner().invoke(main, ["setup"])
+    assert (answer.exit_code, answer.stderr) == (2, says)
+
+
+def test_who_closes_the_pipe_has_read_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(setup, "run", fail)
+    assert CliRunner().invoke(main, ["setup"]).stderr == ""
 
 
 def test_an_unknown_suite_is_refused_with_those_there_are() -> None:

@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from harness.cli import main
 from harness.errors import UsageError
 from harness.kvm.sample import Taken
 from harness.plugin.carry import Outcome, disagreement
@@ -166,3 +168,9 @@ def test_hosts_by_name() -> None:
     for wrong in ("lab:", "altra", "missing.json"):
         with pytest.raises(UsageError):
             choice_of(wrong)
+
+
+def test_a_folder_that_is_not_there_is_told_before_a_host_is_asked(tmp_path: Path) -> None:
+    run = CliRunner().invoke(main, ["preflight", "ssh:nowhere", f"--save={tmp_path / 'none' / 'facts'}"])
+    assert run.exit_code == 2
+    assert run.stderr.startswith(f"harness: {tmp_path / 'none'}: there is no such folder; make it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -210,3 +211,15 @@ def test_a_users_mistake_is_one_line(
 def test_a_mistake_about_a_history_is_one_line(words: tuple[str, ...], line: str) -> None:
     done = harness(*words)
     assert done.exit_code == 2 and line in done.output
+
+
+@pytest.mark.parametrize("words", [["history"], ["compare", "--", "-2", "-1"], ["known", "list"]])
+def test_a_damaged_history_is_one_line_and_exit_2(store: Path, words: list[str]) -> None:
+    with store.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(4096)  # the first page, which says what the file is, stays
+        file.write(b"x" * (size - 4096))
+    run = harness(*words)
+    assert (run.exit_code, run.stdout) == (2, "")
+    assert run.stderr.startswith(f"harness: {store}: cannot be read or written (database disk image is malformed)")
+    assert run.stderr.count("\n") == 1
