@@ -7,6 +7,7 @@ import errno
 import click
 
 from harness.cli import bundles, computer, files, fleet, guests, reports, results
+from harness.cli.ending import last_words
 from harness.errors import HarnessError
 
 USER_ERROR = 2
@@ -20,14 +21,15 @@ class OneLineErrors(click.Group):
         try:
             return super().invoke(ctx)
         except HarnessError as error:
-            click.echo(f"harness: {error}", err=True)
-            ctx.exit(USER_ERROR)
+            why = str(error)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # whoever reads has enough: click's own
             where = "" if error.filename is None else f"{error.filename}: "
-            click.echo(f"harness: {where}{error.strerror or str(error) or type(error).__name__}", err=True)
-            ctx.exit(USER_ERROR)
+            why = where + (error.strerror or str(error) or type(error).__name__)
+        with last_words():
+            click.echo(f"harness: {why}", err=True)
+        raise click.exceptions.Exit(USER_ERROR)
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

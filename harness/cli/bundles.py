@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from harness.cli.ending import last_words
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -175,20 +176,24 @@ class _Undecided(click.Command):
         try:
             return super().make_context(*args, **extra)
         except click.UsageError as error:
-            error.show()
+            with last_words():
+                error.show()
             sys.exit(CANNOT_TELL)
 
     def invoke(self, ctx: click.Context) -> NoReturn:
         """Run the command, which returns the exit status."""
-        status = CANNOT_TELL
+        status, why = CANNOT_TELL, ""
         try:
             status = super().invoke(ctx)
         except HarnessError as error:
-            click.echo(f"cannot tell: {error}", err=True)
+            why = str(error)
         except (KeyboardInterrupt, SystemExit):
-            click.echo("cannot tell: it was interrupted", err=True)
+            why = "it was interrupted"
         except Exception as error:  # noqa: BLE001  # a traceback would end with 1, which means bad
-            click.echo(f"cannot tell: {type(error).__name__}: {error}", err=True)
+            why = f"{type(error).__name__}: {error}"
+        with last_words():
+            if why:
+                click.echo(f"cannot tell: {why}", err=True)
         sys.exit(status)
 
 

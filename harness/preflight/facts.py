@@ -113,7 +113,7 @@ def load(path: Path) -> HostFacts:
         data = json.loads(path.read_bytes())
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path), remedy=remedy) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError("no facts of a host: it is not JSON", where=str(path), remedy=remedy) from error
     if not isinstance(data, dict) or data.pop("format", None) != _FORMAT:
         raise UsageError("no facts of a host", where=str(path), remedy=remedy)

@@ -146,6 +146,7 @@ def test_facts_come_back_from_their_file(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("", "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
         ("[]", "no facts of a host"),
         ('{"format": "other"}', "no facts of a host"),
         ('{"format": "armvirt-host-facts", "version": 9}', "version 9, not 1"),

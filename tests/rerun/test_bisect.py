@@ -91,6 +91,21 @@ def test_whatever_breaks_says_nothing_of_the_commit(
     assert run.stderr.splitlines()[-1].startswith("cannot tell: ")
 
 
+@pytest.mark.parametrize("words", [["bisect-step", "/nowhere"], ["bisect-step", "--runs=0"], ["repro", "/nowhere"]])
+def test_a_full_disk_does_not_change_the_status(words: list[str]) -> None:
+    """Neither of a line that cannot be written, nor of what Python still has to write at its end."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "harness.cli", *words], stdout=full, stderr=full, check=False)
+    assert done.returncode == (CANNOT_TELL if words[0] == "bisect-step" else 2)
+
+
+def test_a_verdict_that_cannot_be_written_says_nothing_of_the_commit(refused: Rerunner) -> None:
+    words = ["bisect-step", str(refused.bundle), f"--root={refused.project.path}", f"--qemu={refused.project.qemu}"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "harness.cli", *words], stdout=full, stderr=full, check=False)
+    assert done.returncode == CANNOT_TELL
+
+
 def test_help_is_no_step() -> None:
     run = CliRunner().invoke(main, ["bisect-step", "--help"])
     assert run.exit_code == 0 and "git bisect run" in run.stdout
