@@ -48,10 +48,11 @@ def settle(opened: Opened, named: Mapping[str, str], root: Path) -> Settled:
     options = _chosen(opened, named)
     if "hosts" not in named:
         options.pop("hosts", None)
+    gone = _not_started(options, named)
     for name, needed in opened.inputs.items():
         if name not in named and name.removeprefix("dst_") in _inputs_of(options["platform"]):
             _find(name, needed, options)
-    gone = _not_started(options, named)
+            gone.pop(name, None)
     notes = [
         *_replaced(opened, options, named),
         *(f"{_in_words(name)} is not {it}, which only the bundle names; {_remedy(name)}" for name, it in gone.items()),
@@ -96,7 +97,8 @@ def _find(name: str, needed: Input, options: dict[str, str]) -> None:
     elif name.endswith(("lab_kernel", "lab_qemu")):
         options[name], remedy = _file(name, needed, options), _remedy(name)
     else:
-        options.pop(name, None)
+        if name == "dst_qemu":
+            options[name] = _used_here()  # without one it would be the source's
         remedy = f"{option} PATH|SUITE names it, or another"
     try:
         here = _here(name, options)
@@ -104,6 +106,12 @@ def _find(name: str, needed: Input, options: dict[str, str]) -> None:
         raise Cannot(f"needs {needed}: {error.what}", remedy=remedy) from error
     if not here.same_as(needed):
         raise Cannot(f"needs {needed}; here is {here.version} (SHA-256 {here.sha256[:16]}…)", remedy=remedy)
+
+
+def _used_here() -> str:
+    """Return what names the QEMU that is used here anyway."""
+    origin = inputs.qemu(None).origin
+    return "qemu-system-aarch64" if origin == "system" else origin.removeprefix("Debian ")
 
 
 def _here(name: str, options: Mapping[str, str]) -> Input:

@@ -155,6 +155,24 @@ def test_another_qemu_than_the_one_here(here: Here) -> None:
     assert "qemu" not in settle(replace(opened, inputs={"qemu": own}), {}, here.root).plan.options
 
 
+@pytest.mark.parametrize(
+    ("origin", "name"),
+    [
+        ("/mine/qemu-system-aarch64", "/mine/qemu-system-aarch64"),
+        ("system", "qemu-system-aarch64"),
+        ("Debian trixie", "trixie"),
+    ],
+)
+def test_a_destinations_qemu_that_is_used_here_anyway_is_not_the_sources(here: Here, origin: str, name: str) -> None:
+    own = Input("QEMU", "12.0.0", "77" * 32, origin)
+    here.qemus |= {None: own, name: own}
+    theirs = {"qemu": QEMU, "dst_qemu": replace(own, origin="/home/x/qemu-system-aarch64")}
+    opened = replace(bundle(SUITES, platform="tcg", dst_qemu="/home/x/qemu-system-aarch64"), inputs=theirs)
+    settled = settle(opened, {}, here.root)
+    assert settled.plan.options == {"platform": "tcg", "qemu": "trixie-backports", "dst_qemu": name}
+    assert settled.notes == ()
+
+
 @pytest.mark.parametrize("name", ["qemu", "dst_qemu"])
 @pytest.mark.parametrize("theirs", ["$HOME/CASE/qemu-system-aarch64", "qemu-system-aarch64", "trixie"])
 def test_a_program_on_a_real_host_is_the_inventorys_or_the_users(here: Here, name: str, theirs: str) -> None:
