@@ -125,11 +125,12 @@ def _here(name: str, options: Mapping[str, str]) -> Input:
 
 def _file(name: str, needed: Input, options: Mapping[str, str]) -> str:
     """Return a file with the content that is needed: where the bundle had it, or one in the cache. Raises Cannot."""
-    candidates = [options[name]] if Path(options.get(name, "")).is_file() else []
+    # Pytest runs elsewhere.
+    candidates = [str(Path(options[name]).absolute())] if name in options else []
     if name.endswith("lab_kernel"):
         candidates += [str(parts.tree(place) / "Image") for place in parts.kept("kernel")]
     for candidate in candidates:
-        with suppress(UsageError, MissingError):
+        with suppress(UsageError, MissingError, OSError):
             if _here(name, {**options, name: candidate}).same_as(needed):
                 return candidate
     raise Cannot(f"needs {needed}", remedy=_remedy(name))

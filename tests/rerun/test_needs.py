@@ -114,7 +114,16 @@ def test_a_kernel_that_the_cache_has(here: Here, tmp_path: Path) -> None:
     cached = str(tmp_path / "cached" / "tree" / "Image")
     here.kernels[cached] = OWN
     assert settle(bundle(OWN, lab_kernel=str(path)), {}, here.root).plan.options["lab_kernel"] == cached
-    assert settle(bundle(OWN, lab_kernel="/gone/Image"), {}, here.root).plan.options["lab_kernel"] == cached
+    for gone in ("/gone/Image", f"/{'no name of a file' * 100}/Image"):
+        assert settle(bundle(OWN, lab_kernel=gone), {}, here.root).plan.options["lab_kernel"] == cached
+
+
+def test_a_kernel_beside_one(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pytest runs in the scenarios' folder, where the name would mean another."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Image").write_text("")
+    here.kernels |= {"Image": OWN, str(tmp_path / "Image"): OWN}
+    assert settle(bundle(OWN, lab_kernel="Image"), {}, here.root).plan.options["lab_kernel"] == str(tmp_path / "Image")
 
 
 def test_a_kernel_that_nobody_has(here: Here) -> None:
