@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -148,8 +149,6 @@ def history(pattern: str, *, as_runs: bool, as_json: bool, place: Path | None) -
 
 
 def _matching(store: History, pattern: str) -> list[str]:
-    import re
-
     try:
         wanted = re.compile(pattern, re.IGNORECASE)
     except re.error as error:
@@ -232,7 +231,7 @@ def _tries(which: str, place: Path | None, stack: ExitStack) -> list[Try]:
     from harness.report import journal
     from harness.report.compare import tries_of
 
-    if not which.lstrip("-").isdigit():
+    if not re.fullmatch("-?[0-9]+", which):
         return tries_of(journal.read(Path(which)))
     store = _opened(place, stack)
     assert store is not None

@@ -206,7 +206,7 @@ def test_a_users_mistake_is_one_line(
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize(
     ("words", "line"),
-    [(("history", "("), "not a regular expression"), (("history", "nothing-like-it"), "no case of the history matches"), (("compare", "1", "9"), "no such run")],
+    [(("history", "("), "not a regular expression"), (("history", "nothing-like-it"), "no case of the history matches"), (("compare", "1", "9"), "no such run"), (("compare", "--", "--1", "-2"), "--1: neither results.json"), (("compare", "²", "1"), "²: neither")],
 )  # fmt: skip
 def test_a_mistake_about_a_history_is_one_line(words: tuple[str, ...], line: str) -> None:
     done = harness(*words)
