@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import sys
 
 import click
 
@@ -42,6 +44,8 @@ def main() -> None:
     \b
     Example: harness doctor
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error; a guest, or a bundle, may have said anything
 
 
 for _command in (

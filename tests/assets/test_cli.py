@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -58,6 +59,12 @@ def test_who_closes_the_pipe_has_read_enough(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(setup, "run", fail)
     assert CliRunner().invoke(main, ["setup"]).stderr == ""
+
+
+def test_what_a_terminal_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "run", lambda *_, **__: click.echo("SHA-256 1234…, \udcff"))
+    answer = CliRunner(charset="iso-8859-1").invoke(main, ["setup"])
+    assert (answer.exit_code, answer.stdout) == (0, "SHA-256 1234\\u2026, \\udcff\n")
 
 
 def test_an_unknown_suite_is_refused_with_those_there_are() -> None:
