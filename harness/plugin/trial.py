@@ -411,6 +411,8 @@ class Trial:
             for machine in self.machines:
                 if machine.dismissed:
                     machine.end_well(Deadline.after(_ANSWER_SECONDS * self.bench.pace))
+                elif isinstance(machine, Machine):
+                    machine.check_end()
         except HarnessError as error:
             self._spoiled = isinstance(error, HostFailure)
             self.check_kernels()  # a complaint of the kernel explains whatever else went wrong

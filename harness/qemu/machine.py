@@ -10,6 +10,7 @@ Everything that is known about a machine when it ends stays in its directory: th
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -112,6 +113,8 @@ class Machine:
         # Events from this index on belong to the migration under way (harness/qemu/migration.py).
         self.migration_began = 0
         self.dismissed = False
+        # Whether a SIGKILL that it died of may be ours.
+        self._killed = False
         wiring = Wiring(workshop.host.stdio_chardev, self.place, start)
         self.argv = [*qemu.argv, *arguments(spec, wiring)]
         timeline.add(side, "start", " ".join(self.argv))
@@ -235,6 +238,7 @@ class Machine:
     def kill(self) -> None:
         """Kill the process at once (SIGKILL), as a fault."""
         self.timeline.add(self.side, "kill", "SIGKILL")
+        self._killed = True
         self.process.kill()
 
     # -- what is heard from it
@@ -283,6 +287,12 @@ class Machine:
         words = self.last_words()
         raise QemuFailure(f"QEMU {how}" + (f": {words}" if words else ""), where=self.side)
 
+    def check_end(self) -> None:
+        """Raise as `check_alive` where the process has died of a signal that is none of ours: it has crashed."""
+        status = self.process.poll()
+        if status is not None and status < 0 and not (self._killed and status == -signal.SIGKILL):
+            self.check_alive()
+
     def ending(self) -> str | None:
         """Return how the process ended, in words, or None while it runs."""
         status = self.process.poll()
@@ -318,6 +328,7 @@ class Machine:
 
     def close(self) -> None:
         """Kill the process if it runs, reap it, and close every connection. May be called twice."""
+        self._killed = True
         with suppress(HostFailure):  # lost, and the process with it
             self.process.kill()
             self.process.wait(Deadline.after(COMMAND_SECONDS))

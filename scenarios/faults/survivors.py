@@ -6,8 +6,11 @@ import re
 from collections.abc import Callable
 from pathlib import PurePath
 
+from harness.deadline import Deadline
+from harness.errors import QemuFailure
 from harness.guest import timers, witness
 from harness.guest.payload import Guest
+from harness.host.protocol import how_it_ended
 from harness.lifecycle import LIFECYCLES
 from harness.lifecycle.passage import Passage
 from harness.plugin.trial import Trial
@@ -19,6 +22,8 @@ from harness.state.causes import Cause
 GUESTS = ("memory", "expired-masked", "disabled")
 # For how long, in ms, an armed timer has to stay ahead: an attempt that fails, a second one that does not.
 _ARMED_MS = 1500
+# For a destination that has refused the guest to be gone.
+_SECONDS = 20.0
 
 
 def arrange(boot: Callable[..., Guest], name: str) -> Guest:
@@ -55,6 +60,16 @@ def refuses(passage: Passage, destination: Machine, stream: PurePath, *capabilit
             raise
         return True
     return False
+
+
+def words_of_refusal(destination: Machine) -> str:
+    """Return in which words a destination has refused the guest.
+
+    Raises QemuFailure where it then ends otherwise than by itself with status 1: a crash is no refusal. DeadlineExpired.
+    """
+    if (status := destination.wait_exit(Deadline.after(_SECONDS))) != 1:
+        raise QemuFailure(f"it {how_it_ended(status)}, which is no refusal: {destination.last_words()}", where=destination.side)
+    return destination.last_words()
 
 
 def lead_on(trial: Trial, passage: Passage, lifecycle: str, source: Machine) -> str:

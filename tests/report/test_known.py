@@ -571,6 +571,13 @@ REAL = {
         ),
         ("source-new: QEMU was killed by SIGSEGV", "source-new: QEMU was killed by SIGABRT"),
     ),
+    "qemu-save-without-configuration": (
+        (
+            "migration: no-configuration through live-unix: source-new: QEMU was killed by SIGABRT: qobject/json-writer.c:77: "
+            "leave_container: Assertion `depth' failed.; suspect QEMU"
+        ),
+        ("`depth'", "`width'"),
+    ),
     "qemu-10-to-11-isar0": (
         (
             "migration: qemu-trixie-to-this through live-unix: destination: register missing, ID_AA64ISAR0_EL1: the destination did not "

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 
+from harness.errors import QemuFailure
+from harness.faults import census
 from harness.faults.attempt import CHANNELS, SWITCHED, Attempt
 from harness.faults.kinds import cancel
 from harness.host.line import Line
@@ -66,6 +72,32 @@ def test_the_memory_of_a_postcopy_guest_is_missing_for_as_long_as_it_takes(new_t
         attempt.settle()
     attempt.judge()
     assert [migration.status(side) for side in (source, destination)] == ["completed"] * 2
+
+
+def loses_its_destination(new_trial: NewTrial, harm: Callable[[Machine], object]) -> None:
+    """Play a case whose destination is harmed, and whose guest lives on the source."""
+    trial, source, destination = sides(new_trial, "live-unix", "memory")
+    with trial.explained():
+        with Attempt.begun(source, destination, ("return-path",), trial.source.workshop.hub) as attempt:
+            attempt.reach("ram")
+            harm(destination)
+            attempt.line.cut()
+            attempt.settle()
+        attempt.judge()
+        census.count(trial.guests[0], trial.machines).one("source")
+        trial.count(registers=1)
+
+
+def test_a_destination_that_crashes_is_told_although_the_guest_lives(new_trial: NewTrial) -> None:
+    def crash(machine: Machine) -> None:
+        os.kill(cast(Any, machine.process).pid, signal.SIGSEGV)
+
+    with pytest.raises(QemuFailure, match=r"^destination: QEMU was killed by SIGSEGV$"):
+        loses_its_destination(new_trial, crash)
+
+
+def test_a_destination_that_was_killed_has_not_crashed(new_trial: NewTrial) -> None:
+    loses_its_destination(new_trial, Machine.kill)
 
 
 class SlowLine(Line):
