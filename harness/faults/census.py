@@ -25,7 +25,7 @@ class Kind(StrEnum):
     """How the guest in one machine stands."""
 
     LIVES = "lives"
-    # QEMU says that the machine runs, and its guest says nothing.
+    # QEMU says that the machine runs, and its guest says nothing; or QEMU itself says nothing any more.
     SILENT = "silent"
     # It runs without all of its memory, which nobody sends any more (postcopy).
     STRANDED = "stranded"
@@ -106,15 +106,16 @@ def _copy(guest: Guest, machine: Machine, beginning: bytes) -> Guest:
 def _standing(guest: Guest, machine: Machine) -> Standing:
     try:
         run = machine.status() if machine.ending() is None else "gone"
-    except QemuFailure:  # it went while it was asked
+    except QemuFailure:  # it went while it was asked, or hears nobody any more
         machine.settle(Deadline.after(COMMAND_SECONDS))
+        run = "silent"
     if (how := machine.ending()) is not None:
         words = machine.last_words()
         return Standing(machine.side, Kind.GONE, how + (f" ({words})" if words else ""))
     transfer = migration.status(machine)
     state = f"is {run}, its migration {transfer}"
     if run != "running":
-        return Standing(machine.side, Kind.STOPPED, state)
+        return Standing(machine.side, Kind.SILENT if run == "silent" else Kind.STOPPED, state)
     if transfer == "postcopy-paused":
         return Standing(machine.side, Kind.STRANDED, f"{state}: the rest of its memory never came")
     try:

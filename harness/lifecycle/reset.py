@@ -31,5 +31,6 @@ def reset(passage: Passage, machine: Machine) -> Machine:
 
 
 def _reset(passage: Passage, machine: Machine) -> None:
+    since = len(machine.qmp.events)
     machine.execute("system_reset")
-    machine.wait_event("RESET", passage.deadline)
+    machine.wait_event("RESET", passage.deadline, since=since)

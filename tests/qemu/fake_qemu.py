@@ -2,7 +2,7 @@
 
 What it does wrong is chosen by words of `-append`, which both sides of a migration share:
 
-    fault=exit|no-el2|mute|blocked|uncapable|failed|refuses|register|dies-dismissed|dies-off     says=skip|garbage|panic|nothing|fail
+    fault=exit|no-el2|mute|blocked|uncapable|failed|refuses|register|dies-dismissed|dies-off|resets-once     says=skip|garbage|panic|nothing|fail
 
 `refuses` and `register` concern the side that started with `-incoming`, `failed` the other. What dies does so when it is told
 to quit, or when its guest powers off. The commands `fake-*` of QMP do
@@ -51,6 +51,7 @@ class FakeQemu:
         self.running = "-S" not in argv
         self.begun = self.incoming
         self.status = "none"
+        self.resets = 0
         self.selector = selectors.DefaultSelector()
         self.qmp = socket.socket(fileno=0)
         console = next(word for word in argv if word.startswith("socket,id=console,"))
@@ -165,6 +166,9 @@ class FakeQemu:
             self.leave("dies-dismissed")
         if command == "cont":
             self.begin()
+        if command == "fake-close-qmp":
+            self.selector.unregister(self.qmp)
+            self.qmp.shutdown(socket.SHUT_RDWR)
 
     def do_qmp_capabilities(self, _: dict[str, Any]) -> None:
         """Leave the negotiation."""
@@ -210,6 +214,15 @@ class FakeQemu:
     def do_fake_write(self, arguments: dict[str, Any]) -> None:
         """Write to the console, `times` times."""
         self.console.sendall(arguments["text"].encode() * int(arguments.get("times", 1)))
+
+    def do_fake_close_qmp(self, _: dict[str, Any]) -> None:
+        """Close the connection after the answer, and run on."""
+
+    def do_system_reset(self, _: dict[str, Any]) -> None:
+        """Reset the first time, and never again where the fault is `resets-once`."""
+        if self.resets == 0 or self.fault != "resets-once":
+            self.event("RESET", guest=False, reason="host-qmp-system-reset")
+        self.resets += 1
 
     def do_fake_close_console(self, _: dict[str, Any]) -> None:
         """Close the console and run on."""

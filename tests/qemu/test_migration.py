@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,10 @@ def test_a_changed_register_is_in_the_pair(fake: Starter) -> None:
     LIFECYCLES["file"].run(passage, fake("fault=register"))
     (pair,) = passage.pairs
     assert (pair.before.registers["cpu0/X1"], pair.after.registers["cpu0/X1"]) == (0x1234, 0xBEEF)
+
+
+@pytest.mark.parametrize(("fault", "seconds"), [("", 20), ("fault=resets-once", 2)])
+def test_each_reset_is_waited_for(fake: Starter, fault: str, seconds: float) -> None:
+    passage = Passage(lambda side, start: fake(fault, side=side, start=start), deadline=Deadline.after(seconds))
+    with pytest.raises(DeadlineExpired, match="the event RESET from source$") if fault else nullcontext():
+        LIFECYCLES["reset"].run(passage, fake(fault))

@@ -13,11 +13,13 @@ from harness.errors import HarnessBug, QemuFailure
 from harness.faults import census
 from harness.faults.census import Kind
 from harness.faults.leftovers import Leftovers
+from harness.guest.payload import Guest
 from harness.host.line import Line
 from harness.lifecycle.passage import Passage
 from harness.plugin.trial import Trial
 from harness.qemu.machine import Machine
 from harness.state.edit import set_register
+from tests.qemu.fakes import starter
 from tests.sabotage.parts import NewTrial, start
 
 Edit = Callable[[bytes], bytes]
@@ -116,6 +118,19 @@ def test_a_machine_that_runs_is_no_guest_that_lives(seconds: float, sabotaged: T
         found.one("destination")
     with pytest.raises(QemuFailure, match=r"; destination runs and says nothing$"):
         found.lost()
+
+
+def test_a_qemu_that_answers_no_more_and_lives_on_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(census, "COMMAND_SECONDS", 0.1)
+    with starter() as fake:
+        machine = fake()
+        machine.execute("fake-close-qmp")
+        found = census.count(Guest("fake", {}, machine), [machine])
+        assert [each.kind for each in found.standings] == [Kind.SILENT]
+        with pytest.raises(
+            QemuFailure, match=r"^no guest lives: source is silent, its migration none; source runs and says nothing"
+        ):
+            found.lost()
 
 
 def test_leftovers_are_named(tmp_path: Path) -> None:
