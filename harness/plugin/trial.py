@@ -318,6 +318,8 @@ class Trial:
             guest.follow(self.machines[self.machines.index(guest.machine) : self.machines.index(machine) + 1])
             if self.source.accel == "tcg":  # under KVM, counters may go on where the machine stands still
                 guest.stopped += [pair.before for pair in passage.pairs if pair.before.view == "gdb"]
+        else:
+            guest.follow([guest.machine])
 
     def compare(self, passage: Passage | KvmPassage, rewrites: Sequence[Rule] = ()) -> None:
         """Compare what a passage has looked at; what differs and may not is raised by `conclude`."""

@@ -23,16 +23,22 @@ from harness.errors import (
     Suspect,
     TimerFailure,
 )
+from harness.guest import timers
+from harness.guest.payload import Guest
 from harness.host.kernel_log import watch_kernel_log
 from harness.host.local import LocalHost
 from harness.lab.console_log import ConsoleLog
 from harness.lab.ground import Choice, Ground, Watched
+from harness.lifecycle import Lifecycle
+from harness.lifecycle.passage import Passage
 from harness.plugin.grounds import Grounds
 from harness.plugin.tally import Tally
 from harness.plugin.trial import ARRANGEMENTS, Trial, stood_still
 from harness.qemu.machine import Machine
 from harness.qemu.qmp import Event
 from harness.report.evidence import DifferenceRow
+from harness.state.model import State
+from tests.guest.test_hear_out import ARRANGED, HELLO, IRQ
 
 NOTHING = cast(Any, None)
 
@@ -259,3 +265,44 @@ def test_a_timer_that_came_due_is_no_register_that_differs_when_an_instant_is_mi
 
     with raised:
         trial.conduct(misses)
+
+
+class Spoken:
+    """A console on which lines wait."""
+
+    def __init__(self, *lines: str) -> None:
+        self.unread = [*lines]
+
+    def line(self, *_: object) -> str:
+        return self.unread.pop(0)
+
+    def leftover(self) -> tuple[list[str], bytes]:
+        lines, self.unread = self.unread, []
+        return lines, b""
+
+    def continues(self, _: bytes) -> None:
+        """Nothing was half said."""
+
+    def say(self, _: bytes) -> None:
+        """Nobody answers."""
+
+
+def test_an_l2_whose_interrupt_came_while_l1_was_led_through_was_not_in_its_instant_any_more() -> None:
+    console = Spoken(HELLO, ARRANGED, "@1 now")
+    l1, l2 = (type("Machine", (), {"side": side, "console": console}) for side in ("l1", "source"))
+
+    def meanwhile(passage: Passage, machine: Any) -> Any:
+        assert machine is l1
+        passage.compare(*[State("gdb", {"cpu0/X1": 7})] * 2)
+        console.unread.append(IRQ)
+        return machine
+
+    bench = type("Bench", (), {"accel": "tcg"})
+    ground = Ground(NOTHING, NOTHING, "kvm", hypervisor=cast(Any, l1))
+    trial = Trial(cast(Any, bench), {}, trying=Lifecycle("meanwhile", meanwhile), _grounds=[ground])
+    guest = Guest("timers", {"timer": "cntv", "instant": "armed", "by": "cval"}, cast(Any, l2))
+    guest.reach_now()
+    trial.put_through(guest)
+    assert guest.messages[guest.went - 1].kind == "irq"
+    with pytest.raises(InstantMissed, match="the interrupt came before the lifecycle was over"):
+        timers.judge(guest, interrupted=True)
