@@ -95,7 +95,7 @@ def _way(source: Machine, destination: Machine) -> str:
 
 
 def _enable(source: Machine, destination: Machine, *capabilities: str) -> None:
-    for side in (source, destination):
+    for side in (destination, source):  # a new machine says what is lacking here; the source may have migrated before
         migration.enable(side, *capabilities)
 
 

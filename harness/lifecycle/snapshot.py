@@ -70,14 +70,14 @@ def job_of(passage: Passage, machine: Machine, command: str) -> None:
 
 
 def _job(passage: Passage, machine: Machine, command: str, arguments: dict[str, object]) -> None:
-    """Run a QEMU job to its end (qapi/job.json). Raises QemuFailure with the job's error."""
+    """Run a QEMU job to its end (qapi/job.json). Raises Blocked as `migration.send`, QemuFailure with the job's error."""
     since = len(machine.qmp.events)
-    name = f"job{since}"
+    name = f"{command}-{since}"
     machine.execute(command, {"job-id": name, **arguments})
     machine.wait_event("JOB_STATUS_CHANGE", passage.deadline, since=since, id=name, status="concluded")
     (job,) = [job for job in machine.execute("query-jobs") if job["id"] == name]
     machine.execute("job-dismiss", {"id": name})
     if error := job.get("error"):
-        if reasons := migration.blocked(machine):
+        if (reasons := migration.blocked(machine)) and not migration.has_migrated(machine, since):
             raise Blocked(reasons, where=machine.side)
         raise migration.failed(machine, f"{command}: {error}")

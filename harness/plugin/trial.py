@@ -15,6 +15,7 @@ from typing import Any
 from harness.assets.guests import Payloads
 from harness.deadline import Deadline
 from harness.errors import (
+    Blocked,
     DeadlineExpired,
     Failure,
     GuestFailure,
@@ -304,10 +305,13 @@ class Trial:
             passage.first_entry = first_entry
         self.passages.append(passage)
         subject = self.source.hypervisor or guest.machine
+        self._must_be_possible()
         try:
             machine = self.lifecycle.run(passage, subject)
-        except TransferFailed as error:
-            self._explain(error)
+        except HarnessError as error:
+            self.compare(passage, rewrites)  # what had been seen by then
+            if isinstance(error, TransferFailed):
+                self._explain(error)
             raise
         if self.lifecycle.interrupts and not passage.pairs:
             raise NoEvidence(f"the lifecycle {self.lifecycle.name} compared nothing")
@@ -424,6 +428,8 @@ class Trial:
                 # What differs belongs to the sentence: whoever excuses the failure has to excuse it too.
                 error.what += self.tally.difference_words() + self.storm_words()
             self._end_machines()
+            if isinstance(error, (Unsupported, Blocked)):  # which would hide what differed before
+                self.raise_differences()
             raise
         self.conclude()
 
@@ -524,6 +530,10 @@ class Trial:
         """Find where both sides run, and from where on their kernels' logs are to be read. Raises Unsupported."""
         self._grounds = self.bench.grounds({**self.params, **self._chosen})
         self.marks = [(kernel, kernel.unread()) for ground in self.distinct_grounds for kernel in ground.kernels]
+        self._must_be_possible()
+
+    def _must_be_possible(self) -> None:
+        """Raise Unsupported where this QEMU has not what the lifecycle needs, or the two sides are too far apart for it."""
         lifecycle, qemu = self.lifecycle, self.source.qemu
         if qemu.version[:2] < lifecycle.since:
             since = ".".join(map(str, lifecycle.since))

@@ -43,13 +43,27 @@ class TransferFailed(QemuFailure):
 def enable(machine: Machine, *capabilities: str) -> None:
     """Switch migration capabilities on, with the `events` that tell us of each change of status (qapi/migration.json).
 
-    Raises Unsupported with QEMU's own words when this QEMU or this computer lacks one.
+    Raises Unsupported with QEMU's own words when this QEMU or this computer lacks one, QemuFailure as of `has_migrated`.
     """
     wanted = [{"capability": name, "state": True} for name in ("events", *capabilities)]
     try:
         machine.execute("migrate-set-capabilities", {"capabilities": wanted})
     except QmpRefused as error:
-        raise Unsupported(f"QEMU refuses {', '.join(capabilities)}: {error.description}", where=machine.side) from error
+        words = f"QEMU refuses {', '.join(capabilities or ('events',))}"
+        if has_migrated(machine):
+            raise QemuFailure(f"{words}, having migrated before: {error.description}", where=machine.side) from error
+        raise Unsupported(f"{words}: {error.description}", where=machine.side) from error
+
+
+def has_migrated(machine: Machine, until: int | None = None) -> bool:
+    """Whether the machine has been a side of a migration or in a snapshot, however that ended; `until` that one of its events.
+
+    What it refuses then says what has become of it, and no longer what this QEMU and this computer can do.
+    """
+    return any(
+        event.name == "MIGRATION" or (event.name == "JOB_STATUS_CHANGE" and event.data["id"].startswith("snapshot-"))
+        for event in machine.qmp.events[:until]
+    )
 
 
 def forget(machine: Machine) -> None:
@@ -66,12 +80,12 @@ def set_parameters(machine: Machine, **parameters: object) -> None:
 
 
 def send(source: Machine, uri: str) -> None:
-    """Begin to send. Raises Blocked with QEMU's reasons where it refuses this machine by design, else TransferFailed."""
+    """Begin to send. Raises Blocked with QEMU's reasons where it refuses a new machine by design, else TransferFailed."""
     source.migration_began = len(source.qmp.events)
     try:
         source.execute("migrate", {"uri": uri})
     except QmpRefused as error:
-        if reasons := blocked(source):
+        if (reasons := blocked(source)) and not has_migrated(source, source.migration_began):
             raise Blocked(reasons, where=source.side) from error
         raise TransferFailed(error.what, _heard(source, error.description), None, where=source.side) from error
 

@@ -87,7 +87,7 @@ def test_fail(project: Project, word: str, verdict: str, suspect: str, words: st
     ("word", "lifecycle", "verdict", "words"),
     [
         ("says=skip", "file", "skip", "timers on max: this CPU has none"),
-        ("fault=uncapable", "multifd", "skip", "source: QEMU refuses return-path, multifd: 'multifd' is not supported*"),
+        ("fault=uncapable", "multifd", "skip", "destination: QEMU refuses return-path, multifd: 'multifd' is not supported*"),
         ("fault=blocked", "file", "blocked", "source: KVM nested virt is enabled; and another"),
     ],
 )
@@ -138,6 +138,34 @@ def test_what_broke_a_case_first_stays_whatever_comes_of_its_teardown(
     assert fnmatch(case["message"], words)
     failure = json.loads((project.path / "out" / case["bundle"] / "case.json").read_text())["failure"]
     assert failure["verdict"] == verdict and first in failure["words"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (
+            "stuck",
+            "destination: QEMU refuses return-path, having migrated before: There's a migration process in progress; suspect QEMU",
+        ),
+        ("leaks", "destination: unknown cause: migrate: disallowing migration blocker; suspect QEMU"),
+        ("stuck,register", "*in progress; registers differ: cpu0/X#; suspect QEMU"),
+    ],
+)
+def test_what_a_qemu_refuses_after_a_migration_is_no_skip(project: Project, fault: str, words: str) -> None:
+    project.scenario(f"fault={fault}", lifecycles=("ping-pong",))
+    project.run()
+    case = project.only_case()
+    assert case["verdict"] == "fail"
+    assert fnmatch(case["message"], f"timers: fault={fault} through ping-pong: {words}")
+
+
+def test_what_differed_before_a_case_is_given_up_is_no_skip(project: Project) -> None:
+    body = BODY.replace(
+        "put_through(guest)", "put_through(guest); from harness.errors import Unsupported; raise Unsupported('no')"
+    )
+    project.scenario("fault=register", body=body)
+    project.run()
+    assert "cpu0/X1 was 0x1234 and is 0xbeef" in project.only_case()["message"]
 
 
 def test_error_is_the_harness(project: Project) -> None:

@@ -298,7 +298,8 @@ def test_an_l2_whose_interrupt_came_while_l1_was_led_through_was_not_in_its_inst
         return machine
 
     bench = type("Bench", (), {"accel": "tcg"})
-    ground = Ground(NOTHING, NOTHING, "kvm", hypervisor=cast(Any, l1))
+    qemu = type("Qemu", (), {"version": (11, 1)})
+    ground = Ground(NOTHING, cast(Any, qemu), "kvm", hypervisor=cast(Any, l1))
     trial = Trial(cast(Any, bench), {}, trying=Lifecycle("meanwhile", meanwhile), _grounds=[ground])
     guest = Guest("timers", {"timer": "cntv", "instant": "armed", "by": "cval"}, cast(Any, l2))
     guest.reach_now()

@@ -2,10 +2,12 @@
 
 What it does wrong is chosen by words of `-append`, which both sides of a migration share:
 
-    fault=exit|no-el2|mute|blocked|uncapable|failed|refuses|register|dies-dismissed|dies-off|resets-once     says=skip|garbage|panic|nothing|fail
+    fault=exit|no-el2|mute|blocked|uncapable|failed|refuses|register|dies-dismissed|dies-off|resets-once|stuck|leaks
+    says=skip|garbage|panic|nothing|fail
 
-`refuses` and `register` concern the side that started with `-incoming`, `failed` the other. What dies does so when it is told
-to quit, or when its guest powers off. The commands `fake-*` of QMP do
+Several faults have commas between them. `refuses` and `register` concern the side that started with `-incoming`, `failed` the other.
+What dies does so when it is told to quit, or when its guest powers off. What is stuck refuses capabilities, and what leaks is blocked,
+once it has been a side of a migration. The commands `fake-*` of QMP do
 harm at a chosen moment. It runs without the site packages, so that a start costs 20 ms.
 """
 
@@ -45,7 +47,7 @@ class FakeQemu:
 
     def __init__(self, argv: list[str]) -> None:
         append = dict(word.partition("=")[::2] for word in words(argv, "-append").split())
-        self.fault = append.get("fault", "")
+        self.faults = append.get("fault", "").split(",")
         self.says = append.get("says", "")
         self.incoming = bool(words(argv, "-incoming"))
         self.running = "-S" not in argv
@@ -61,11 +63,11 @@ class FakeQemu:
 
     def run(self) -> None:
         """Serve until somebody ends it."""
-        if self.fault == "exit":
+        if "exit" in self.faults:
             die("-cpu nonsense: unable to find CPU model 'nonsense'")
-        if self.fault == "no-el2":
+        if "no-el2" in self.faults:
             die("mach-virt: host kernel KVM does not support providing Virtualization extensions to the guest CPU")
-        if self.fault != "mute":
+        if "mute" not in self.faults:
             self.send({"QMP": {"version": VERSION, "capabilities": []}})
         self.watch(self.qmp, self.hear_qmp)
         self.watch(self.terminal, self.accept_console)
@@ -108,7 +110,7 @@ class FakeQemu:
 
     def leave(self, badly: str) -> None:
         """End well, or by a signal where the fault is `badly`."""
-        if self.fault == badly:
+        if badly in self.faults:
             os.kill(os.getpid(), signal.SIGTERM)
         sys.exit(0)
 
@@ -116,7 +118,7 @@ class FakeQemu:
         """Take a debugger's connection; connecting stops the machine."""
         self.running = False
         connection, _ = sock.accept()
-        changed = self.fault == "register" and self.incoming
+        changed = "register" in self.faults and self.incoming
         stub = Stub([{0: 7, 1: 0xBEEF if changed else 0x1234, 9: 5, 10: 0}])
 
         def hear(sock: socket.socket) -> None:
@@ -220,7 +222,7 @@ class FakeQemu:
 
     def do_system_reset(self, _: dict[str, Any]) -> None:
         """Reset the first time, and never again where the fault is `resets-once`."""
-        if self.resets == 0 or self.fault != "resets-once":
+        if self.resets == 0 or "resets-once" not in self.faults:
             self.event("RESET", guest=False, reason="host-qmp-system-reset")
         self.resets += 1
 
@@ -233,7 +235,9 @@ class FakeQemu:
 
     def do_migrate_set_capabilities(self, arguments: dict[str, Any]) -> None:
         """Accept any, or none."""
-        if self.fault == "uncapable" and len(arguments["capabilities"]) > 1:
+        if "stuck" in self.faults and self.moved:
+            raise ValueError("There's a migration process in progress")
+        if "uncapable" in self.faults and len(arguments["capabilities"]) > 1:
             raise ValueError(f"'{arguments['capabilities'][-1]['capability']}' is not supported by this host kernel")
 
     def do_migrate_incoming(self, arguments: dict[str, Any]) -> None:
@@ -250,7 +254,7 @@ class FakeQemu:
 
     def load(self, stream: bytes) -> None:
         """Take the guest over, or refuse it."""
-        if self.fault == "refuses":
+        if "refuses" in self.faults:
             die('Unknown ramblock "mach-virt.ram", cannot accept migration\nqemu-system-aarch64: load of migration failed')
         if stream != b"QEVM":
             die("Not a migration stream")
@@ -259,14 +263,14 @@ class FakeQemu:
 
     def do_migrate(self, arguments: dict[str, Any]) -> None:
         """Send the guest away. Like QEMU's, it says `completed` whatever the destination does with it."""
-        if self.fault == "blocked":
+        if self.blocked:
             raise ValueError("disallowing migration blocker")
         kind, _, where = arguments["uri"].partition(":")
         if kind not in ("file", "unix"):
             raise ValueError(f"unknown migration protocol: {kind}")
         self.status_is("setup")
         self.status_is("active")
-        if self.fault == "failed":
+        if "failed" in self.faults:
             self.status_is("failed")
             return
         self.running = False
@@ -281,11 +285,21 @@ class FakeQemu:
     def do_query_migrate(self, _: dict[str, Any]) -> dict[str, Any]:
         """Tell how it stands."""
         answer: dict[str, Any] = {"status": self.status}
-        if self.fault == "blocked":
+        if self.blocked:
             answer["blocked-reasons"] = ["KVM nested virt is enabled", "and another"]
         if self.status == "failed":
             answer["error-desc"] = "Sibling indicated error 1"
         return answer
+
+    @property
+    def moved(self) -> bool:
+        """Whether it has been a side of a migration."""
+        return self.status != "none"
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it refuses to migrate."""
+        return "blocked" in self.faults or ("leaks" in self.faults and self.moved)
 
     def status_is(self, status: str) -> None:
         """Go to a status, telling so."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from harness.deadline import Deadline
 from harness.errors import Blocked, DeadlineExpired, QemuFailure, Suspect, Unsupported
-from harness.lifecycle import LIFECYCLES
+from harness.lifecycle import LIFECYCLES, snapshot
 from harness.lifecycle.passage import Passage
 from harness.qemu import migration
 from harness.qemu.machine import Machine
+from harness.qemu.qmp import Event
 from harness.qemu.spec import Start
 from tests.qemu.fakes import Starter
 
@@ -197,3 +201,35 @@ def test_each_reset_is_waited_for(fake: Starter, fault: str, seconds: float) -> 
     passage = Passage(lambda side, start: fake(fault, side=side, start=start), deadline=Deadline.after(seconds))
     with pytest.raises(DeadlineExpired, match="the event RESET from source$") if fault else nullcontext():
         LIFECYCLES["reset"].run(passage, fake(fault))
+
+
+class Jobs:
+    """A machine whose jobs end at once: those that make an image well, the others with an error, for it is blocked."""
+
+    side = "source"
+    migration_began = 0
+    process = SimpleNamespace(poll=lambda: None)
+
+    def __init__(self) -> None:
+        self.qmp = SimpleNamespace(events=[])
+
+    def stderr(self) -> str:
+        return ""
+
+    def execute(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        if arguments and "job-id" in arguments:
+            self.job = {"id": arguments["job-id"], "error": "no" if command.startswith("snapshot-") else None}
+            self.qmp.events.append(Event("JOB_STATUS_CHANGE", {"id": arguments["job-id"], "status": "concluded"}))
+        return {"query-jobs": [self.job], "query-migrate": {"blocked-reasons": ["nested virt is enabled"]}}.get(command)
+
+    def wait_event(self, *_: object, **__: object) -> None:
+        """It has come."""
+
+
+def test_a_snapshot_is_blocked_by_design_the_first_time_only() -> None:
+    passage, machine = cast(Passage, SimpleNamespace(deadline=soon())), cast(Any, Jobs())
+    snapshot.create(passage, machine, Path("image"))
+    with pytest.raises(Blocked, match="^source: nested virt is enabled$"):
+        snapshot.job_of(passage, machine, "snapshot-save")
+    with pytest.raises(QemuFailure, match="snapshot-save: no$"):
+        snapshot.job_of(passage, machine, "snapshot-save")

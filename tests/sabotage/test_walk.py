@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import Failure, GuestFailure, StateDiffers
+from harness.errors import Failure, GuestFailure, QemuFailure, StateDiffers
 from harness.lifecycle import LIFECYCLES, Lifecycle
 from harness.lifecycle.passage import Passage
 from harness.plugin import exhibits, walk
 from harness.plugin.trial import Trial
 from harness.plugin.verdicts import conclude
+from harness.qemu import migration
 from harness.qemu.machine import Machine
 from harness.report import bundle
 from harness.report.model import Compared
@@ -85,3 +86,19 @@ def test_a_lossy_lifecycle_is_found_and_the_walk_shrunk(edit: Edit, new_trial: N
     folder = tmp_path / bundle.write(tmp_path, exhibits.evidence(trial, case, (), {}))
     assert "walked: " in (folder / "README.txt").read_text()
     assert len([*(folder / "sides").iterdir()]) == len(trial.machines) <= 4
+
+
+def test_what_is_lacking_here_is_left_out_and_what_is_refused_after_a_migration_is_a_failure(new_trial: NewTrial) -> None:
+    def refused(_: Passage, machine: Machine) -> Machine:
+        migration.enable(machine, "none-such")
+        return machine
+
+    trial = new_trial("file")
+    newer = Lifecycle("newer", refused, since=(1000, 0), brought="none-such")
+    led = Led(trial, {"refused": Lifecycle("refused", refused), "newer": newer, "file": LIFECYCLES["file"]})
+    led.boot("disabled")
+    for way in ("refused", "file", "newer"):
+        led.lead(way)
+    assert trial.found == {"left_out": "refused, newer"}
+    with pytest.raises(QemuFailure, match="^destination: QEMU refuses none-such, having migrated before: "):
+        led.lead("refused")
