@@ -183,7 +183,7 @@ def _show_trends(runs: list[PastRun], broken: list[Broken], flaky: list[Flaky]) 
         click.echo(f"\nbroken: {each.last.key}")
         kernel = f"; first bad kernel {each.first_bad_kernel}" if each.first_bad_kernel else ""
         click.echo(f"  {each.sentence()}{kernel}")
-        click.echo(f"  with these versions {each.rate} failed; suspect {each.last.suspect or 'nobody yet'}")
+        click.echo(f"  with {each.last.versions} {each.rate} failed; suspect {each.last.suspect or 'nobody yet'}")
         click.echo(f"  {each.last.message.partition(chr(10))[0]}")
     for one in flaky[:_LONG]:
         click.echo(f"\nflaky: {one.key}")

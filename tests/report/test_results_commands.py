@@ -111,7 +111,7 @@ def test_history_says_since_when_and_how_often() -> None:
     assert "3 runs, the last of 2026-11-20T00:00:00Z: 2 cases broken, 1 flaky" in done.output
     assert f"broken: {FAILED.key}" in done.output
     assert "good until run 1 (2026-11-18T00:00:00Z): kernel 7.3.3 -> 7.3.4; first bad kernel 7.3.4" in done.output
-    assert "with these versions 2 of 2 tries (95 % interval of the share 0.34 to 1.00) failed; suspect QEMU" in done.output
+    assert "kernel 7.3.4 2 of 2 tries (95 % interval of the share 0.34 to 1.00) failed; suspect QEMU" in done.output
     assert f"flaky: {PASSED.key}\n  1 of 3 tries" in done.output
     assert LOST in done.output
 
