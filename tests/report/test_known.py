@@ -470,6 +470,14 @@ REAL = {
         ),
         ("cpu0/PMINTENCLR_EL1", "cpu0/PMCR_EL0"),
     ),
+    "kvm-pmu-sets-cleared-before-entry": (
+        (
+            "registers: at EL1 through kvm-straight in the lab trixie neoverse-n2: PMCNTENCLR_EL0.P1 1 -> 0, PMCNTENCLR_EL0.C 1 -> 0 on "
+            "cpu0 by taking back what was read before the first entry; PMINTENSET_EL1.P1 1 -> 0 on cpu0 by taking back what was read "
+            "before the first entry; suspect kernel (L0)"
+        ),
+        ("PMINTENSET_EL1.P1", "PMCR_EL0.E"),
+    ),
     "kvm-pmu-sets-cleared-unset": (
         (
             "timers: cntv periodic cval far at EL1 on host with 2 vCPUs through poll-registers in the lab trixie neoverse-n2: "
