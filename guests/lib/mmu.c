@@ -23,7 +23,8 @@
 #define TCR_EL1_LAYOUT	(TCR_WALKS | 1UL << 23 | 2UL << 32)	/* EPD1, IPS: 40 bits */
 #define TCR_EL2_LAYOUT	(TCR_WALKS | 1UL << 23 | 1UL << 31 | 2UL << 16)	/* RES1, PS: 40 bits */
 #define SCTLR_ON	(1UL << 0 | 1UL << 2 | 1UL << 3 | 1UL << 12)	/* M, C, SA, I */
-#define SCTLR_EL1_RES1	0x30d00800UL
+#define SCTLR_EL1_RES1	0x30d00980UL	/* without AArch32 ITD and SED too: KVM sets them when user space writes the register back */
+#define SCTLR_E2H1_RES1	0x30d00800UL
 #define SCTLR_EL2_RES1	0x30c50830UL
 
 static uint64_t table[BLOCKS] __attribute__((aligned(4096)));
@@ -82,7 +83,7 @@ void mmu_enable(bool e2h)
 	dsb();
 	isb();
 	if (at_el2())
-		write_sysreg(sctlr_el2, (e2h ? SCTLR_EL1_RES1 : SCTLR_EL2_RES1) | SCTLR_ON);
+		write_sysreg(sctlr_el2, (e2h ? SCTLR_E2H1_RES1 : SCTLR_EL2_RES1) | SCTLR_ON);
 	else
 		write_sysreg(sctlr_el1, SCTLR_EL1_RES1 | SCTLR_ON);
 	isb();

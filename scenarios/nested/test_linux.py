@@ -21,11 +21,11 @@ LINUX_RUNS = (
     Rule(
         r"TTBR[01]_EL[12]|CONTEXTIDR_EL[12]|TPIDR\w*_EL\d|SP_EL[012]|(ESR|FAR|ELR|SPSR|AFSR[01])_EL[12]|PAR_EL1|SPSR_\w+|"
         r"CNT[PH]?[HPV]\w*_(CTL|CVAL|TVAL)_EL\d+|CNTKCTL_EL1|CNTHCTL_EL2|CNTVOFF_EL2|AP\w+KEY\w+_EL1|"
-        r"(SCTLR|TCR|MAIR|VBAR|CPACR)_EL1|(HCR|VTTBR|VTCR|VMPIDR|VPIDR|HPFAR|MDCR|CPTR|HSTR|HFG\w+|HDFG\w+|HAFGRTR|HCRX)_EL2|"
+        r"(SCTLR|TCR|MAIR|CPACR)_EL1|VBAR_EL[12]|(HCR|VTTBR|VTCR|VMPIDR|VPIDR|HPFAR|MDCR|CPTR|HSTR|HFG\w+|HDFG\w+|HAFGRTR|HCRX)_EL2|"
         r"MDSCR_EL1|OSDLR_EL1|PM\w+_EL0|CSSELR_EL1|FPSR|FPCR|[VZ]\d+|P\d+|FFR",
         Kind.REWRITTEN,
         "Linux went on between the two looks: it scheduled, and switched between itself and its guest",
-        "arch/arm64/kernel/process.c, arch/arm64/kvm/hyp in the kernel's tree",
+        "arch/arm64/kernel/process.c, arch/arm64/kvm/hyp of the kernel (VBAR_EL2: vhe/switch.c, by the name vbar_el1)",
     ),
 )
 
