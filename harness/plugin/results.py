@@ -29,7 +29,7 @@ from harness.report.model import BROKEN, MISSING, Case, Run, lost
 from harness.report.publish import publish
 from harness.report.repeats import base
 from harness.report.results import case_from_data
-from harness.report.versions import Versions, of_case
+from harness.report.versions import Versions
 
 NO_HISTORY = "none"
 
@@ -85,11 +85,13 @@ class Recorder:
             self._uncollected[report.nodeid] = case_from_data(json.loads(text), report.nodeid)
 
     def _take_uncollected(self) -> None:
-        """Take it over, where this is a run of scenarios, once it is known what was planned."""
+        """Take it over, where this is a run of scenarios, once it is known what was planned.
+
+        No case of a later run mends it, so it is not in the history.
+        """
         for node, case in self._uncollected.items():
             if node not in self._cases:
                 self._take(case)
-                self._past.add(case, of_case(case, provenance(self._config)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take over the case that a worker has judged."""

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Self, TypeVar
 
-from harness.deadline import Deadline
+from harness.deadline import BEAT_SECONDS, STANDSTILL, Deadline
 from harness.errors import DeadlineExpired
 
 T = TypeVar("T")
@@ -28,6 +28,7 @@ class Hub:
     def __enter__(self) -> Self:
         """Start the I/O thread."""
         self._thread.start()
+        self.post(self._beat)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -35,6 +36,11 @@ class Hub:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+        STANDSTILL.rest()
+
+    def _beat(self) -> None:
+        STANDSTILL.beat()
+        self.loop.call_later(BEAT_SECONDS, self._beat)
 
     def heard(self) -> None:
         """Say that something was heard, so that waiters ask again. Called by the I/O thread."""
@@ -68,9 +74,10 @@ class Hub:
             task = asyncio.ensure_future(coroutine)
             try:
                 while not (await asyncio.wait({task}, timeout=limit.remaining))[0]:
-                    if over or not (later := limit.put_off()):
-                        raise DeadlineExpired(f"waited {limit.seconds:.1f} s for {what}")
-                    limit = later
+                    if limit.expired:
+                        if over or not (later := limit.put_off()):
+                            raise DeadlineExpired(f"waited {limit.seconds:.1f} s for {what}")
+                        limit = later
                 return task.result()
             finally:
                 if not task.done():

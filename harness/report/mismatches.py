@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.errors import Verdict
-from harness.report.model import FOUND, Case, Run
+from harness.report.model import Case, Run
 
 _WORST_FIRST = ("harmed", "refused", "accepted")
-_KEYS = frozenset(FOUND)
+_KEYS = frozenset(("differs", "outcome", "cause", "culprit", "silent"))
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from harness.errors import Suspect, Verdict
 SCHEMA = 1
 """Version of `results.json`; other programs read that file."""
 
-FOUND = ("differs", "outcome", "cause", "culprit", "silent")
-"""Parameters that a case of two unlike machines is given when it has ended: what became of the guest."""
+FOUND = ("differs", "outcome", "cause", "culprit", "silent", "left_out")
+"""Parameters that a case is given when it has ended: what became of the guest between two unlike machines; which lifecycles
+a walk left out."""
 
 Scalar = str | int | float | bool | None
 Params = Mapping[str, Scalar]

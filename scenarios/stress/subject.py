@@ -65,7 +65,7 @@ class Led:
             self._trial.lead(self._guest)
         except Unsupported as error:
             self.left_out[lifecycle] = str(error)
-            self._trial.found["left_out"] = ", ".join(self.left_out)
+            self._trial.found["left_out"] = ", ".join(sorted(self.left_out))
         self._trial.raise_differences()
 
     def judge(self) -> None:

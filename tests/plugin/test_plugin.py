@@ -478,7 +478,7 @@ def test_what_cannot_be_collected_is_an_error(
     ) == 1
     with History(project.path / "cache" / "history.sqlite") as store:
         assert [run.planned for run in store.runs()] == [1]
-        assert [each.verdict for each in store.tries() if "test_other" in each.key] == ["error"]
+        assert not [each for each in store.tries() if "test_other" in each.key], "no later run could mend it"
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one-process", "workers"])

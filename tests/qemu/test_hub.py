@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -147,6 +148,19 @@ def test_a_coroutine_that_was_waited_for_while_all_stood_still_is_waited_for_on(
         return "it"
 
     assert hub.run(stand_still_and_go_on(), Deadline.after(0.5), "it") == "it"
+
+
+@pytest.mark.parametrize("sooner", [Deadline.after, lambda seconds: Deadline.after(60).sooner(seconds)])
+def test_a_wait_that_ends_soon_after_all_stood_still_goes_on(hub: Hub, sooner: Callable[[float], Deadline]) -> None:
+    """The answer takes as long as ever, and most of its time was gone when it could begin to come."""
+
+    async def stand_still_and_go_on() -> str:
+        await asyncio.sleep(0.1)
+        time.sleep(2 * STANDSTILL_SECONDS)  # noqa: ASYNC251  # the loop stands still
+        await asyncio.sleep(0.8)
+        return "it"
+
+    assert hub.run(stand_still_and_go_on(), sooner(2 * STANDSTILL_SECONDS + 0.4), "it") == "it"
 
 
 def test_it_ends_all_the_same(hub: Hub) -> None:

@@ -99,6 +99,6 @@ def test_what_is_lacking_here_is_left_out_and_what_is_refused_after_a_migration_
     led.boot("disabled")
     for way in ("refused", "file", "newer"):
         led.lead(way)
-    assert trial.found == {"left_out": "refused, newer"}
+    assert trial.found == {"left_out": "newer, refused"}
     with pytest.raises(QemuFailure, match="^destination: QEMU refuses none-such, having migrated before: "):
         led.lead("refused")
