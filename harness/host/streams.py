@@ -67,6 +67,8 @@ class Streams:
         while True:
             try:
                 data = source()
+            except ValueError:  # a file that was closed: whoever gave it has heard the end already
+                return
             except OSError as error:
                 self.error, data = error, b""
             try:

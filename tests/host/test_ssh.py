@@ -331,8 +331,8 @@ class Line:
 def brisk(monkeypatch: pytest.MonkeyPatch) -> float:
     """Have the keeper give the harness up after so many seconds."""
     monkeypatch.setattr(keeper, "_BEAT_SECONDS", 0.2)
-    monkeypatch.setattr(keeper, "_TICK_SECONDS", 1)
-    return 4.0
+    monkeypatch.setattr(keeper, "_TICK_SECONDS", 0.5)
+    return 2.0
 
 
 SHELLS = [["dash"], ["bash", "--posix"], ["busybox", "sh"]]
@@ -378,6 +378,7 @@ def test_a_line_that_dies_in_silence_leaves_nothing(shelled: SshServer, tmp_path
         assert not host._kept().ended, "nothing has come through"
         line.live()
         process.wait(soon())
+        assert host._kept()._channel.status_event.wait(soon().remaining)
         with pytest.raises(HostFailure, match="far: its keeper has ended: .*heard nothing from here"):
             host.check()
         with pytest.raises(HostFailure, match="far: its keeper has ended"):
