@@ -32,7 +32,7 @@ test: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	$(PYTHON_IN_VENV) -m pytest tests -n $$((2 * $(PYTEST_XDIST_AUTO_NUM_WORKERS))) $(ARGS)
+	$(PYTHON_IN_VENV) -m pytest tests -n $$((2 * $(PYTEST_XDIST_AUTO_NUM_WORKERS))) --dist worksteal $(ARGS)
 
 bench: setup
 	$(PYTHON_IN_VENV) -m bench $(ARGS)

@@ -132,8 +132,8 @@ def _labs_at_once(option: Option) -> int:
 
 
 def _choices(option: Option) -> list[Choice]:
-    """Return every choice that some case makes."""
-    return [choice for variant in variants(option) for choice in sides(option, variant)]
+    """Return every choice that some case makes, each once."""
+    return list(dict.fromkeys(choice for variant in variants(option) for choice in sides(option, variant)))
 
 
 def sides(option: Option, params: Mapping[str, Any]) -> list[Choice]:

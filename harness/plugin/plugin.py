@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,6 @@ _RECORDER = pytest.StashKey[Recorder]()
 _TRIAL = pytest.StashKey[Trial]()
 _ENDED = pytest.StashKey[Case]()
 _KNOWN = pytest.StashKey[KnownIssues]()
-_PROVENANCE = pytest.StashKey[Mapping[str, object]]()
 _ORDER = pytest.StashKey[Order]()
 _RECORDS = pytest.StashKey[replay.Records]()
 
@@ -418,7 +417,7 @@ def _judged(item: pytest.Function, call: pytest.CallInfo[None]) -> Case:
     kept = [name for name in _RERUN if not (name == "--known-issues" and _order(item.config))]
     given = [(name, item.config.getoption(name)) for name in kept]
     chosen = [f"{name}={each}" for name, value in given for each in (value if isinstance(value, list) else [value]) if each]
-    evidence = exhibits.evidence(trial, case, ("--all", *chosen), _provenance(item.config))
+    evidence = exhibits.evidence(trial, case, ("--all", *chosen), provenance(item.config))
     rerun = _records(item.config).of(item.nodeid, item.path, trial, error, _order(item.config))
     bundle.write(trial.bench.out, replace(evidence, rerun=rerun))
     return case
@@ -429,13 +428,6 @@ def _records(config: pytest.Config) -> replay.Records:
     if _RECORDS not in config.stash:
         config.stash[_RECORDS] = replay.Records(config.getoption)
     return config.stash[_RECORDS]
-
-
-def _provenance(config: pytest.Config) -> Mapping[str, object]:
-    """Return what a bundle says of the run, found out once a process."""
-    if _PROVENANCE not in config.stash:
-        config.stash[_PROVENANCE] = provenance(config)
-    return config.stash[_PROVENANCE]
 
 
 def _known_issues(config: pytest.Config) -> KnownIssues:

@@ -32,6 +32,7 @@ from harness.report.results import case_from_data
 from harness.report.versions import Versions
 
 NO_HISTORY = "none"
+_PROVENANCE = pytest.StashKey[Mapping[str, object]]()
 
 
 class Recorder:
@@ -280,7 +281,14 @@ class _Past:
 
 
 def provenance(config: pytest.Config) -> Mapping[str, object]:
-    """Return what a reader needs to know of the run: harness, QEMU, kernel and CPU of the host, Python."""
+    """Return what a reader needs to know of the run, found out once a process."""
+    if _PROVENANCE not in config.stash:
+        config.stash[_PROVENANCE] = _found_out(config)
+    return config.stash[_PROVENANCE]
+
+
+def _found_out(config: pytest.Config) -> Mapping[str, object]:
+    """Find out about harness, QEMU, kernel and CPU of the host, Python."""
     try:
         found = assets_qemu.resolve(config.getoption("--qemu"))
         qemu: dict[str, object] = {"version": found.version_text, "origin": found.origin}

@@ -7,6 +7,7 @@ for each section; this module says what each of them is given.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -88,7 +89,9 @@ def render(
     )
 
 
+@cache
 def _environment() -> Environment:
+    """Return what keeps the templates, each compiled once a process."""
     return Environment(
         loader=PackageLoader("harness.report"),
         autoescape=True,
