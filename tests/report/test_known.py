@@ -616,6 +616,37 @@ REAL = {
         ),
         ("destination: the destination", "source: the source"),
     ),
+    "qemu-cntv-offset-deadline-of-level-2": (
+        (
+            "nested: l2-running cnthv sw at EL2 with E2H=1 on neoverse-n1 with 2 vCPUs through straight: interrupts lost: level 2 vCPU 0 "
+            "took 0 of 3; CNTV: the counter has passed CVAL by 1084.4 ms, ISTATUS is missing; the guest found: vCPU 0: L2: 0 interrupts, "
+            "expected 3 | vCPU 1: L2: 0 interrupts, expected 3; suspect QEMU"
+        ),
+        ("level 2", "level 1"),
+    ),
+    "qemu-cntv-offset-deadline-of-both-levels": (
+        (
+            "nested: pending-lr cnthv hw at EL2 with E2H=0 on neoverse-n1 with 1 vCPU through live-tcp: interrupts lost: level 2 vCPU 0 "
+            "took 1 of 3; CNTV: the counter has passed CVAL by 1131.1 ms, ISTATUS is missing; the guest found: vCPU 0: L2: 1 interrupts, "
+            "expected 3 | vCPU 0: L1: 0 interrupts of cnthv, expected 3; suspect QEMU"
+        ),
+        ("L1: 0 interrupts", "L1: 2 interrupts"),
+    ),
+    "qemu-10-gdb-shows-el1": (
+        (
+            "registers: pauth at EL2 with E2H=1 on max with 2 vCPUs through file: the gdb view and the stream view disagree: ELR_EL2 0 -> "
+            "0x4020888c on cpu0; MAIR_EL2.Attr0 0 -> 4, MAIR_EL2.Attr1 0 -> 0xff on cpu0; SMCR_EL2.LEN 0 -> 0xf on cpu0; and 11 more of "
+            "686 compared; suspect QEMU"
+        ),
+        ("ELR_EL2", "ELR_EL1"),
+    ),
+    "qemu-10-refused-in-postcopy": (
+        (
+            "faults: return-path gic disabled on max with 2 vCPUs through postcopy: source: its guest was refused, and it is "
+            "finish-migrate; suspect QEMU"
+        ),
+        ("finish-migrate", "internal-error"),
+    ),
     "qemu-mapped-ram-size": (
         (
             "faults: one-way memory disabled on max with 2 vCPUs through file-mapped-ram: refusing: a destination with "
