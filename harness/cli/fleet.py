@@ -180,7 +180,7 @@ def nightly(*, time_limit: str, place: Path | None, origin: str, build: str, url
                 1: something fails that did not fail last time
                 2: nothing was run: your mistake, or something could not be got
                 3: something fails, and all of it did so last time
-                4: nothing fails, but cases are missing or ended in an error
+                4: nothing fails, but something is not proven: cases are missing, or ended in an error
 
     \b
     Examples: harness nightly --kernel trixie-backports
