@@ -28,8 +28,9 @@ def base(node: str) -> str:
 def fold(tries: Iterable[Case], require: int | None = None) -> list[Case]:
     """Return a case for each set of tries, in the order of the first of each.
 
-    It goes well when `require` of the tries went well (all of them, where that is None); its verdict is that of the worst try,
-    of those that went well where that is enough. Whatever the verdict, a try that failed is told of, with its bundle.
+    It goes well when none failed, or `require` of the tries proved something and went well; its verdict is that of the worst
+    try, of those that proved something where that is enough. Whatever the verdict, a try that failed is told of, with its
+    bundle.
     """
     groups: dict[str, list[Case]] = {}
     for each in tries:
@@ -47,9 +48,10 @@ def _folded(node: str, group: Sequence[Case], require: int | None) -> Case:
         return replace(worst, id=node, seconds=seconds)
     low, high = wilson(len(good), len(group))
     told = f"{len(good)} of {len(group)} tries went well (95 % interval {low:.2f} to {high:.2f})"
-    if require is not None and len(good) >= require:
+    proven = [each for each in good if each.verdict in (Verdict.PASS, Verdict.KNOWN)]
+    if require is not None and len(proven) >= require:
         message = f"{told}, enough for --require {require}; one that did not: {worst.message}"
-        return replace(_worst(good), id=node, seconds=seconds, message=message, bundle=worst.bundle)
+        return replace(_worst(proven), id=node, seconds=seconds, message=message, bundle=worst.bundle)
     return replace(worst, id=node, seconds=seconds, message=f"{worst.message}; {told}")
 
 

@@ -88,6 +88,14 @@ def test_cases_of_no_matrix_are_planned_and_dealt_like_all_others(project: Proje
     assert ends == {"a": "pass", "b": "missing", "x": "pass", "y": "pass", "z": "missing"}
 
 
+@pytest.mark.parametrize("require", [(), ("--require=1",)], ids=["all", "one"])
+def test_what_was_not_begun_is_not_excused_by_what_may_fail(project: Project, require: tuple[str, ...]) -> None:
+    project.scenario("a")
+    assert project.run("--time-limit=0", "--repeat=2", *require).ret == FAILED
+    (case,) = project.results()["cases"]
+    assert case["message"].startswith("missing: ")
+
+
 def test_the_tries_of_a_case_stay_together(project: Project) -> None:
     project.scenario("a", "b", "c")
     outs = _shards(project, 2, "--repeat=2")

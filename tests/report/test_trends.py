@@ -199,6 +199,8 @@ def case_of(verdict: str, number: int) -> object:
         ("known pass fail", 2, "known", "2 of 3 tries went well (95 % interval 0.21 to 0.94), enough for --require 2; one that did not: lost", "bundles/b3"),
         ("known pass known", 2, "known", "lost", "bundles/b1"),
         ("skip skip skip", 3, "skip", "lost", "bundles/b1"),
+        ("fail skip blocked", 1, "fail", "lost; 2 of 3 tries went well", "bundles/b1"),
+        ("fail skip pass", 1, "pass", "2 of 3 tries went well", "bundles/b1"),
         ("error error error", 1, "error", "lost; 0 of 3", "bundles/b1"),
     ],
 )  # fmt: skip
