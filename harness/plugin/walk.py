@@ -54,11 +54,28 @@ class Tally:
     walks: int = 0
     visited: set[str] = field(default_factory=set)
     failed: bool = False
+    # What has ended it from outside: Ctrl-C, a time limit, a fault of the harness. Nothing is walked any more.
+    ended: BaseException | None = None
 
     @property
     def enough(self) -> bool:
         """Whether all was walked that was wanted, and no failure is left to be made shorter."""
         return self.steps >= self.wanted and not self.failed
+
+    def take(self, step: Callable[[], None], path: str) -> None:
+        """Take a step. An error says by which path it came about, and what comes from outside ends all walks."""
+        if self.ended is not None:
+            raise self.ended
+        self.steps += 1
+        try:
+            step()
+        except HarnessError as error:
+            self.failed = True
+            error.what += path
+            raise
+        except BaseException as error:
+            self.ended = error
+            raise
 
 
 def run(subject: Subject, *, steps: int, number: int) -> Tally:
@@ -83,7 +100,11 @@ def run(subject: Subject, *, steps: int, number: int) -> Tally:
         return walk()
 
     chosen = settings(max_examples=2 + steps // 3, **known)  # type: ignore[arg-type]  # by name, all of them
-    run_state_machine_as_test(seed(number)(factory), settings=chosen)  # type: ignore[arg-type]  # a function does as well as a class
+    try:
+        run_state_machine_as_test(seed(number)(factory), settings=chosen)  # type: ignore[arg-type]  # a function does as well as a class
+    finally:
+        if tally.ended is not None:
+            raise tally.ended
     if tally.steps < steps:
         raise NoEvidence(f"the walks made {tally.steps} of {steps} steps")
     return tally
@@ -119,12 +140,10 @@ def _walk(subject: Subject, tally: Tally, number: int) -> type[RuleBasedStateMac
                 return
             self.path.append(word)
             tally.visited.add(word)
-            tally.steps += 1
             try:
-                step()
-            except HarnessError as error:
-                self.failed = tally.failed = True
-                error.what += f"; seed {number} walked: {', '.join(self.path)}"
+                tally.take(step, f"; seed {number} walked: {', '.join(self.path)}")
+            except BaseException:
+                self.failed = True
                 raise
 
     return Walk

@@ -90,6 +90,20 @@ def test_a_planted_fault_is_found_and_shrunk(fault: Fault) -> None:
     assert len(path[1].split(", ")) <= 5
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt, pytest.fail.Exception])
+def test_whoever_ends_it_waits_for_no_judgement(end: type[BaseException]) -> None:
+    def is_ended(machine: ModelMachine, _: str) -> None:
+        machine.log.append("ended")
+        raise end
+
+    machine = ModelMachine(is_ended)
+    machine.judge = lambda: machine.log.append("judged")  # type: ignore[method-assign]
+    with pytest.raises(end):
+        walk.run(machine, steps=STEPS, number=1)
+    assert "judged" not in machine.log
+    assert machine.log.count("ended") == 1
+
+
 def test_a_sound_machine_is_walked_deep_and_wide() -> None:
     tally = walk.run(ModelMachine(), steps=STEPS, number=1)
     assert tally.steps >= STEPS
