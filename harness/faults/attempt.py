@@ -139,7 +139,7 @@ class Attempt:
         """
         self._hurry()
         ours = self._end_of(self.source, self.deadline)
-        if ours == "completed" and not self.postcopy:
+        if (ours == "completed" and not self.postcopy) or ours == "failed":
             migration.finalized(self.source, self.deadline)
         if ours != "completed" or self.line.holding:
             if not self.line.holding:

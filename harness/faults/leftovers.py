@@ -24,7 +24,8 @@ class Leftovers:
         processes = {}
         for child in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):  # it has just gone
-                processes[child.pid, child.create_time()] = " ".join(child.cmdline()[:4]) or child.name()
+                zombie = child.status() == psutil.STATUS_ZOMBIE
+                processes[child.pid, child.create_time()] = child.name() if zombie else " ".join(child.cmdline()[:4])
         threads = {thread.ident or 0: thread.name for thread in threading.enumerate() if thread.name.startswith("harness-line")}
         return cls(processes, threads)
 

@@ -82,11 +82,17 @@ class LocalHost:
         """Run a command to its end. Raises DeadlineExpired (it is killed), MissingError when setpriv is not there."""
         pipe = subprocess.PIPE
         with _started(argv, {}, stdin=pipe, stdout=pipe, stderr=pipe) as process:
-            try:
-                stdout, stderr = process.communicate(stdin, deadline.remaining)
-            except subprocess.TimeoutExpired:
-                what = f"{argv[0]} did not end within {deadline.seconds:.1f} s and was killed"
-                raise DeadlineExpired(what, where=self.name) from None
+            limit, over, data = deadline, deadline.expired, stdin
+            while process.returncode is None:
+                try:
+                    stdout, stderr = process.communicate(data, limit.remaining)
+                except subprocess.TimeoutExpired:
+                    if limit.expired:
+                        if over or not (later := limit.put_off()):
+                            what = f"{argv[0]} did not end within {limit.seconds:.1f} s and was killed"
+                            raise DeadlineExpired(what, where=self.name) from None
+                        limit = later
+                    data = b""  # all the rest of it is on its way
         return Completed(tuple(argv), process.returncode, stdout, stderr)
 
     def spawn(self, argv: Sequence[str], *, env: Mapping[str, str], stderr: Path) -> LocalProcess:

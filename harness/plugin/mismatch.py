@@ -18,6 +18,7 @@ from harness.errors import (
     Failure,
     GuestFailure,
     GuestSilent,
+    InterruptLate,
     MissingError,
     QemuFailure,
     StateDiffers,
@@ -182,6 +183,8 @@ def _harm(trial: Trial, guest: Guest) -> Failure | None:
             witness.judge(guest, interrupted=interrupted)
             trial.count(registers=witness.evidence(guest))
         guest.finish()
+    except InterruptLate:
+        raise  # the computer's fault, unless it is late each time
     except _HARM as error:
         error.suspect = trial.source.culprit  # it was well where it came from
         return error

@@ -146,7 +146,12 @@ class Trial:
     @property
     def ahead_us(self) -> int:
         """How far ahead, in µs, a guest's deadline has to be so that it is still ahead when the lifecycle is over."""
-        return timers.ahead_us(self.lifecycle.runs_on_ms, self.bench.pace) * int(FURTHER ** (self.arrangements - 1))
+        return timers.ahead_us(self.lifecycle.runs_on_ms, self.bench.pace) * self.further
+
+    @property
+    def further(self) -> int:
+        """How many times further ahead than at first a deadline is now, after instants that were missed."""
+        return int(FURTHER ** (self.arrangements - 1))
 
     def conduct(self, scenario: Callable[[], object]) -> None:
         """Run a scenario to its end, and once more from its beginning where the computer was too slow for the guest's instant.
@@ -430,6 +435,12 @@ class Trial:
             self._end_machines()
             if isinstance(error, (Unsupported, Blocked)):  # which would hide what differed before
                 self.raise_differences()
+            raise
+        except AssertionError as error:  # a scenario's own words: what differs, and what a kernel says, belongs to them as well
+            self.check_kernels()
+            self._check_hosts()
+            error.args = (f"{error}{self.tally.difference_words()}{self.storm_words()}",)
+            self._end_machines()
             raise
         self.conclude()
 

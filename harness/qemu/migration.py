@@ -127,13 +127,16 @@ def saved(source: Machine, deadline: Deadline) -> None:
 
 
 def finalized(source: Machine, deadline: Deadline) -> None:
-    """Wait until a source that says `completed` can be told to go on; raises DeadlineExpired.
+    """Wait until a source that says `completed` can be told to go on, or one that says `failed` does; raises DeadlineExpired.
 
-    QEMU says it a moment before it leaves the run state in which it refuses `cont`, and nobody is told of that.
+    QEMU says it a moment before it leaves the run state in which it refuses `cont`, and nobody is told of that. For the moment
+    before `failed`, 11.1 has a status of its own (`failing`), and 10.0 has not.
     """
     while source.status() == "finish-migrate":
         if deadline.expired:
-            raise DeadlineExpired(f"waited {deadline.seconds:.1f} s for the source to finalize the stream", where=source.side)
+            raise DeadlineExpired(
+                f"waited {deadline.seconds:.1f} s for the source to be done with the stream", where=source.side
+            )
 
 
 def failed(machine: Machine, words: str) -> Failure:

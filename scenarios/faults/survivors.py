@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import PurePath
 
 from harness.deadline import Deadline
@@ -26,11 +25,12 @@ _ARMED_MS = 1500
 _SECONDS = 20.0
 
 
-def arrange(boot: Callable[..., Guest], name: str) -> Guest:
+def arrange(trial: Trial, name: str) -> Guest:
     """Boot the payload `memory`, or `timers` with an instant of that name."""
     if name == "memory":
-        return boot("memory")
-    return boot("timers", timer="cntv", instant=name, by="cval", **timers.times(name, 1000 * _ARMED_MS))
+        return trial.boot("memory")
+    ahead_us = 1000 * _ARMED_MS * trial.further
+    return trial.boot("timers", timer="cntv", instant=name, by="cval", **timers.times(name, ahead_us))
 
 
 def machine_of(guest: Guest) -> Machine:

@@ -11,7 +11,6 @@ import pytest
 from harness.deadline import Deadline
 from harness.faults import census
 from harness.faults.cable import FAR, Cable, apart
-from harness.guest.payload import Guest
 from harness.plugin.matrix import Matrix, Params
 from harness.plugin.trial import Trial
 from harness.qemu import migration
@@ -43,10 +42,10 @@ PULLED: Mapping[str, str] = {
         platforms=("tcg",),
     )
 )
-def test_pulled_cable(case: Params, trial: Trial, boot: Callable[..., Guest], counts: Callable[..., None]) -> None:
+def test_pulled_cable(case: Params, trial: Trial, counts: Callable[..., None]) -> None:
     grounds = trial.bench.grounds
     trial.bench = replace(trial.bench, grounds=lambda params: apart(grounds(params)))
-    guest = arrange(boot, case.guest)
+    guest = arrange(trial, case.guest)
     source, destination = machine_of(guest), new_passage(trial).twin()
     deadline = Deadline.after(_SECONDS)
     cable = Cable.laid(source, destination)

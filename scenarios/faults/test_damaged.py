@@ -83,8 +83,8 @@ MATRIX = Matrix(
 
 
 @pytest.mark.matrix(MATRIX)
-def test_damaged_guest_is_refused_or_unharmed(case: Params, trial: Trial, boot: Callable[..., Guest]) -> None:
-    guest = arrange(boot, case.guest)
+def test_damaged_guest_is_refused_or_unharmed(case: Params, trial: Trial) -> None:
+    guest = arrange(trial, case.guest)
     source = machine_of(guest)
     passage = new_passage(trial)
     source.stop()

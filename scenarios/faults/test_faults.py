@@ -16,7 +16,6 @@ import pytest
 from harness.faults import census
 from harness.faults.attempt import CHANNELS, DESCRIBED, LAST_PASS, PHASES, SWITCHED, Attempt
 from harness.faults.kinds import KINDS
-from harness.guest.payload import Guest
 from harness.plugin.matrix import Matrix, Params, Row
 from harness.plugin.trial import Trial
 from scenarios.faults.survivors import GUESTS, arrange, judge, lead_on, machine_of, new_passage
@@ -122,10 +121,8 @@ MATRIX = Matrix(FACTORS, valid=exists, also=every_fault(), platforms=("tcg",))
 
 
 @pytest.mark.matrix(MATRIX)
-def test_one_guest_lives_or_its_loss_is_told(
-    case: Params, trial: Trial, boot: Callable[..., Guest], counts: Callable[..., None]
-) -> None:
-    guest = arrange(boot, case.guest)
+def test_one_guest_lives_or_its_loss_is_told(case: Params, trial: Trial, counts: Callable[..., None]) -> None:
+    guest = arrange(trial, case.guest)
     passage = new_passage(trial)
     source, destination = machine_of(guest), passage.twin()
     with Attempt.begun(source, destination, capabilities(case), trial.source.workshop.hub) as attempt:

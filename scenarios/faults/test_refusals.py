@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -70,8 +70,8 @@ MATRIX = Matrix(
 
 
 @pytest.mark.matrix(MATRIX)
-def test_refused_guest_goes_on_at_the_source(case: Params, trial: Trial, boot: Callable[..., Guest]) -> None:
-    guest = arrange(boot, case.guest)
+def test_refused_guest_goes_on_at_the_source(case: Params, trial: Trial) -> None:
+    guest = arrange(trial, case.guest)
     source = machine_of(guest)
     refusing = trial.start("refusing", Start.INCOMING, **unlike(case.refusal, trial.source.qemu.version))
     (_by_file if case.lifecycle in FILES else _live)(trial, case, guest, refusing)

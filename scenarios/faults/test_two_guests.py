@@ -12,7 +12,6 @@ import pytest
 
 from harness.faults import census
 from harness.faults.attempt import DESCRIBED, SWITCHED, Attempt
-from harness.guest.payload import Guest
 from harness.lifecycle.passage import Passage
 from harness.plugin.matrix import Matrix, Params, Row
 from harness.plugin.trial import Trial
@@ -91,7 +90,7 @@ MATRIX = Matrix(
 
 
 @pytest.mark.matrix(MATRIX)
-def test_a_guest_lives_once(case: Params, trial: Trial, boot: Callable[..., Guest]) -> None:
-    guest = arrange(boot, case.guest)
+def test_a_guest_lives_once(case: Params, trial: Trial) -> None:
+    guest = arrange(trial, case.guest)
     MISTAKES[case.mistake](trial, machine_of(guest), case.lifecycle)
     judge(trial, census.count(guest, trial.machines).one("destination"))

@@ -36,7 +36,7 @@ def refused(source: Machine, destination: Machine) -> None:
     begin(source, destination, "return-path")
     with refusal(REFUSAL):
         migration.transferred(source, destination, soon())
-    source.wait_event("RESUME", soon())
+    source.wait_event("RESUME", soon(), since=source.migration_began)
     assert source.status() == "running"
 
 
@@ -223,7 +223,7 @@ def test_a_destination_that_refused_can_be_asked_why(trial: Trial) -> None:
     destination.wait_event("MIGRATION", soon(), status="failed")
     said = destination.execute("query-migrate")["error-desc"]
     assert "device 'cpu'" in said, f"the destination says only {said!r}"
-    source.wait_event("RESUME", soon())
+    source.wait_event("RESUME", soon(), since=source.migration_began)
     last_say(trial, guest)
 
 

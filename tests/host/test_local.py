@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import MissingError
+from harness.errors import DeadlineExpired, MissingError
 from harness.host.local import LocalHost
 
 # A harness with a machine: says where its directory is and which process it started, then waits for ever.
@@ -180,3 +180,30 @@ def test_without_setpriv_nothing_is_run(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(MissingError, match="install util-linux"):
             host.run(["true"], Deadline.after(10))
+
+
+def test_a_command_that_ended_while_all_stood_still_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of its time is noticed long after that, as on a virtual computer that was paused."""
+    communicate = subprocess.Popen.communicate
+    waited: list[float] = []
+
+    def stand_still(
+        self: subprocess.Popen[bytes], data: bytes | None = None, timeout: float | None = None
+    ) -> tuple[bytes, bytes]:
+        if timeout is None:
+            return communicate(self, data)
+        waited.append(timeout)
+        if len(waited) == 1:
+            time.sleep(timeout + 1.5)
+            raise subprocess.TimeoutExpired("cat", timeout)
+        return communicate(self, data, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", stand_still)
+    with LocalHost() as host:
+        assert host.run(["echo", "it"], Deadline.after(0.5)).stdout == b"it\n"
+    assert len(waited) == 2
+
+
+def test_a_command_without_an_end_is_killed() -> None:
+    with LocalHost() as host, pytest.raises(DeadlineExpired, match=r": sleep did not end within 0\.2 s and was killed"):
+        host.run(["sleep", "60"], Deadline.after(0.2))

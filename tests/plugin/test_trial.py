@@ -30,14 +30,15 @@ from harness.host.local import LocalHost
 from harness.lab.console_log import ConsoleLog
 from harness.lab.ground import Choice, Ground, Watched
 from harness.lifecycle import Lifecycle
-from harness.lifecycle.passage import Passage
+from harness.lifecycle.passage import Pair, Passage
 from harness.plugin.grounds import Grounds
 from harness.plugin.tally import Tally
-from harness.plugin.trial import ARRANGEMENTS, Trial, stood_still
+from harness.plugin.trial import ARRANGEMENTS, FURTHER, Trial, stood_still
 from harness.qemu.machine import Machine
 from harness.qemu.qmp import Event
 from harness.report.evidence import DifferenceRow
 from harness.state.model import State
+from scenarios.faults.survivors import arrange
 from tests.guest.test_hear_out import ARRANGED, HELLO, IRQ
 
 NOTHING = cast(Any, None)
@@ -87,6 +88,16 @@ def test_how_long_no_machine_ran(machines: list[Machine], seconds: float) -> Non
     assert stood_still([*machines, cast(Any, object())]) == seconds, "what is no QEMU tells nothing"
 
 
+def test_what_was_armed_too_near_is_armed_further_ahead() -> None:
+    given: list[dict[str, object]] = []
+    trial = Trial(NOTHING, {"lifecycle": "straight"})
+    vars(trial)["boot"] = lambda _name, **arguments: given.append(arguments)
+    for trial.arrangements in (1, 2):
+        arrange(trial, "armed")
+    first, second = (int(str(each["ahead_us"])) for each in given)
+    assert second == FURTHER * first
+
+
 WARNING = "[ 1.0] WARNING: CPU: 0 PID: 1 at arch/arm64/kvm/arm.c:1 f+0x0/0x10\n"
 
 
@@ -124,6 +135,26 @@ def cases(tmp_path: Path) -> Cases:
 def complains(trial: Trial) -> None:
     with pytest.raises(KernelFailure, match="the kernel of lab says: .*at arch/arm64/kvm/arm.c"), trial.explained():
         pass
+
+
+def test_a_kernel_that_complains_explains_an_assertion_and_is_no_other_cases(cases: Cases) -> None:
+    def scenario() -> None:
+        cases.complain()
+        raise AssertionError
+
+    first = cases.begin()
+    with pytest.raises(KernelFailure, match="at arch/arm64/kvm/arm.c"), first.explained():
+        scenario()
+    first.close()
+    with cases.begin().explained():
+        pass
+
+
+def test_an_assertion_is_told_with_what_differs(cases: Cases) -> None:
+    trial = cases.begin()
+    trial.tally.compare(Pair(State("gdb", {"cpu0/X1": 1}), State("gdb", {"cpu0/X1": 2})), ())
+    with pytest.raises(AssertionError, match=r"^the scenario's own; registers differ: cpu0/X#$"), trial.explained():
+        raise AssertionError("the scenario's own")
 
 
 def test_a_kernel_that_complains_during_a_case_fails_it_and_no_other(cases: Cases) -> None:

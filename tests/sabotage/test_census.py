@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -139,4 +140,7 @@ def test_leftovers_are_named(tmp_path: Path) -> None:
         with pytest.raises(HarnessBug, match=rf"^left over: process {process.pid} \(sleep 60\), thread harness-line$"):
             Leftovers.now().none_since(before)
         process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(HarnessBug, match=rf"^left over: process {process.pid} \(sleep\)"):  # nobody has reaped it
+            Leftovers.now().none_since(before)
     Leftovers.now().none_since(before)
