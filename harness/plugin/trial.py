@@ -5,6 +5,7 @@ The fixtures in `plugin.py` are thin; what they do is here, without pytest.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -490,8 +491,7 @@ class Trial:
                 self._spoiled = True
                 for each, _ in self.marks:  # another ground's may be the same one, and the rest of this is still to come
                     each.read = None
-                more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
-                raise KernelFailure(f"the kernel of {kernel.name} says: {troubles[0]}{more}", suspect=kernel.suspect)
+                raise KernelFailure(f"the kernel of {kernel.name} says: {_of_each_kind(troubles)}", suspect=kernel.suspect)
 
     def close(self) -> None:
         """Kill every machine that is left, give the slots back, and leave nothing on hosts that others use."""
@@ -564,6 +564,14 @@ class Trial:
         machine = self.lifecycle.by.machine(spec, ground.qemu, ground.workshop, self.timeline, side=side, start=start)
         self.machines.append(machine)
         return self._open.enter_context(machine)
+
+
+def _of_each_kind(troubles: Iterable[str]) -> str:
+    """Quote the first line of each kind: an excuse for one must not cover another. Lines of one kind differ in numbers only."""
+    kinds: dict[str, list[str]] = {}
+    for line in troubles:
+        kinds.setdefault(re.sub(r"\d+", "", line), []).append(line)
+    return " | ".join(lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "") for lines in kinds.values())
 
 
 def _time_of_day() -> float:

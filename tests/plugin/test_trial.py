@@ -150,6 +150,16 @@ def test_a_kernel_that_complains_explains_an_assertion_and_is_no_other_cases(cas
         pass
 
 
+def test_each_kind_of_complaint_is_quoted(cases: Cases) -> None:
+    trial = cases.begin()
+    cases.complain(
+        f"{WARNING}{WARNING.replace('1.0', '2.5')}[ 3.0] Unable to handle kernel paging request at virtual address 0f\n"
+    )
+    words = r"says: \[ 1.0\] WARNING: .*f\+0x0/0x10 \(and 1 more\) \| \[ 3.0\] Unable to handle kernel .*0f$"
+    with pytest.raises(KernelFailure, match=words), trial.explained():
+        pass
+
+
 def test_an_assertion_is_told_with_what_differs(cases: Cases) -> None:
     trial = cases.begin()
     trial.tally.compare(Pair(State("gdb", {"cpu0/X1": 1}), State("gdb", {"cpu0/X1": 2})), ())

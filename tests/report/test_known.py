@@ -395,10 +395,10 @@ REAL = {
     "kvm-hacr-el2-trap": (
         (
             "registers: hacr_el2 at EL2 with E2H=1 on host with 1 vCPU through straight in the lab neoverse-n2: the kernel of lab "
-            "says: [   22.837368] WARNING: arch/arm64/kvm/sys_regs.c:64 at bad_vncr_trap+0x7c/0x90, CPU#0: CPU 0/KVM/156 (and 1 "
-            "more); suspect kernel (L0)"
+            "says: [   14.532716] WARNING: arch/arm64/kvm/sys_regs.c:64 at bad_vncr_trap+0x7c/0x90, CPU#1: CPU 0/KVM/134 | [   14.622306] "
+            "kvm [131]:  { Op0( 3), Op1( 4), CRn( 1), CRm( 1), Op2( 7), func_read },; suspect kernel (L0)"
         ),
-        ("bad_vncr_trap", "kvm_timer_vcpu_load"),
+        ("Op2( 7)", "Op2( 6)"),
     ),
     "kvm-software-pending-level": (
         (
