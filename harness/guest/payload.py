@@ -135,18 +135,28 @@ class Guest:
         """What the guest said that it is (of its last start, where it was reset)."""
         return self.of_kind("hello")[-1]
 
+    def found(self, *seen: str) -> str:
+        """Return in words what was seen of the guest, and after that all that it found wrong itself.
+
+        All of it, for an excuse for one complaint must not cover another.
+        """
+        complaints = self._complaints()
+        return "; ".join([*seen, "the guest found: " + " | ".join(complaints)] if complaints else seen)
+
+    def _complaints(self) -> list[str]:
+        unnamed = any(result.number("failed") for result in self.of_kind("result"))
+        return [message.text for message in self.of_kind("fail")] or ["a check that it did not name"] * unnamed
+
     def checks(self) -> int:
         """Return how many checks of its own the guest made and passed.
 
         Raises GuestFailure with the first check that failed, NoEvidence when there was none.
         """
-        results = self.of_kind("result")
-        failed = self.of_kind("fail")
-        if failed or any(result.number("failed") for result in results):
-            first = failed[0].text if failed else "a check that it did not name"
-            more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        if complaints := self._complaints():
+            more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
             # The guest is the witness; who broke what it saw is whoever carried it through the lifecycle.
-            raise GuestFailure(f"the guest found: {first}{more}", suspect=Suspect.QEMU)
+            raise GuestFailure(f"the guest found: {complaints[0]}{more}", suspect=Suspect.QEMU)
+        results = self.of_kind("result")
         if not results or not results[-1].number("checks"):
             raise NoEvidence("the guest made no check", where=self.name, suspect=Suspect.GUEST)
         return results[-1].number("checks")

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestFailure, GuestSilent, InstantMissed, InterruptLate, NoEvidence, TimerFailure
+from harness.errors import (
+    DeadlineExpired,
+    GuestFailure,
+    GuestSilent,
+    InstantMissed,
+    InterruptLate,
+    NoEvidence,
+    Suspect,
+    TimerFailure,
+)
 from harness.guest import witness
 from harness.guest.payload import ANSWER_SECONDS, Guest
 from harness.guest.protocol import Message
@@ -108,8 +117,8 @@ def judge(guest: Guest, *, interrupted: bool) -> int:
 
     `interrupted` is False where nothing was done to the guest, so that no interrupt can have come too soon for it.
 
-    Raises InstantMissed, TimerFailure with the worst that was found (InterruptLate where that is all), GuestFailure for the
-    guest's own checks, NoEvidence.
+    Raises InstantMissed; TimerFailure with all kinds of what was found and all that the guest found itself (InterruptLate where
+    interrupts are late and that is all); GuestFailure where only the guest's own checks failed; NoEvidence.
     """
     asked, read = arrangement(guest), readings(guest)
     elapsed = timers.instant_missed(asked, read)
@@ -119,10 +128,12 @@ def judge(guest: Guest, *, interrupted: bool) -> int:
         raise InstantMissed(f"the interrupt was pending when the guest was stopped, {due:.2f} s on or more", elapsed=due)
     findings = timers.find(asked, read)
     if findings:
-        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-        if findings[-1].kind == findings[0].kind == "late":
-            raise InterruptLate(findings[0].text + more, seconds=max(timers.latencies(asked, read)) / asked.freq)
-        raise TimerFailure(findings[0].text + more)
+        seen = timers.words(findings)
+        if (said := guest.found(seen)) == seen and {finding.kind for finding in findings} == {"late"}:
+            raise InterruptLate(said, seconds=max(timers.latencies(asked, read)) / asked.freq)
+        raise TimerFailure(said)
+    if complaints := guest.found():
+        raise GuestFailure(complaints, suspect=Suspect.QEMU)
     guest.checks()
     interrupts = len([reading for reading in read if reading.kind == "irq"])
     if not read or interrupts != asked.expected * asked.vcpus:

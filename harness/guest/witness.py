@@ -206,10 +206,10 @@ def _interrupts(guest: Guest, level: int) -> None:
         own = [message for message in heard if message.number("cpu") == cpu]
         announced, came = _counted(own)
         if came < announced:
-            standing = f"{_newest_timer(guest, own)}{_found(guest)}"
-            raise TimerFailure(f"interrupts lost: {where}vCPU {cpu} took {came} of {announced}{standing}")
+            lost = f"interrupts lost: {where}vCPU {cpu} took {came} of {announced}{_newest_timer(guest, own)}"
+            raise TimerFailure(guest.found(lost))
         if came > announced:
-            raise TimerFailure(f"surplus interrupts: {where}vCPU {cpu} took {came} instead of {announced}{_found(guest)}")
+            raise TimerFailure(guest.found(f"surplus interrupts: {where}vCPU {cpu} took {came} instead of {announced}"))
         _in_time([message for message in own if "cval" in message.values], f"{where}vCPU {cpu}")
 
 
@@ -276,12 +276,6 @@ def _newest_timer(guest: Guest, own: list[Message]) -> str:
     passed = (line.number("cnt") - line.number("cval")) * 1000 / guest.hello.number("freq")
     status = "set" if line.number("ctl") & 4 else "missing"
     return f"; {line.word('timer').upper()}: the counter has passed CVAL by {passed:.1f} ms, ISTATUS is {status}"
-
-
-def _found(guest: Guest) -> str:
-    """Return the guest's own words, all of them: an excuse for one must not cover another."""
-    failed = guest.of_kind("fail")
-    return "; the guest found: " + " | ".join(message.text for message in failed) if failed else ""
 
 
 def evidence(guest: Guest) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Literal
 
 ENABLE, IMASK, ISTATUS = 1, 2, 4
@@ -120,6 +120,15 @@ def find(asked: Arrangement, readings: Sequence[Reading]) -> list[Finding]:
         findings += _pace(asked, own, cpu)
     order: tuple[Kind, ...] = ("lost", "early", "surplus", "late", "istatus", "backwards", "pace", "changed", "wrong")
     return sorted(findings, key=lambda finding: order.index(finding.kind))
+
+
+def words(findings: Iterable[Finding]) -> str:
+    """Return what `find` has found in words: the first of each kind, and how many more there are of that kind.
+
+    An excuse for one kind must not cover another.
+    """
+    kinds = [list(alike) for _, alike in groupby(findings, key=lambda finding: finding.kind)]
+    return "; ".join(first.text + (f" (and {len(more)} more)" if more else "") for first, *more in kinds)
 
 
 def lost(asked: Arrangement, readings: Iterable[Reading]) -> bool:

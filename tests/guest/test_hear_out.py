@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import GuestFailure, GuestSilent, NoEvidence
+from harness.errors import Failure, GuestFailure, GuestSilent, InterruptLate, NoEvidence, TimerFailure
 from harness.guest import timers, witness
 from harness.guest.payload import Guest
 
@@ -81,6 +81,49 @@ def test_a_guest_that_was_left_to_its_defaults_says_what_it_has_arranged() -> No
     guest.arguments, guest.messages = {}, [message for message in guest.messages if message.kind != "arranged"]
     with pytest.raises(NoEvidence, match="which timer"):
         timers.judge(guest, interrupted=True)
+
+
+LATE = IRQ.replace("cnt=0xc9", "cnt=0x400")
+BACK = TIMER.replace("cnt=0x66", "cnt=0x50")
+MASKED = TIMER.replace("ctl=0x1", "ctl=0x3")
+ITS_OWN = ("@1 fail text=vCPU 0: CVAL reads 0x1", "@1 fail text=vCPU 0: 3 spurious interrupts", "@1 result checks=14 failed=2")
+SAID = "the guest found: vCPU 0: CVAL reads 0x1 | vCPU 0: 3 spurious interrupts"
+
+
+@pytest.mark.parametrize(
+    ("after", "kind", "words"),
+    [
+        ((TIMER, LATE, RESULT), InterruptLate, "interrupt 1 on vCPU 0 came 824.0 ms late"),
+        ((TIMER, LATE, *ITS_OWN), TimerFailure, f"interrupt 1 on vCPU 0 came 824.0 ms late; {SAID}"),
+        (
+            (BACK, LATE, RESULT),
+            TimerFailure,
+            "interrupt 1 on vCPU 0 came 824.0 ms late; the counter of vCPU 0 went back by 20.0 ms",
+        ),
+        (
+            (MASKED, IRQ, IRQ.replace("n=1", "n=2"), *ITS_OWN),
+            TimerFailure,
+            f"PPI 27 came 2 times on vCPU 0, expected 1; CNTV_CTL_EL0 on vCPU 0 was 0x1, is 0x3; {SAID}",
+        ),
+        (
+            (TIMER, IRQ.replace("ctl=0x5", "ctl=0x1"), LATE.replace("ctl=0x5 n=1", "ctl=0x1 n=2"), RESULT),
+            TimerFailure,
+            (
+                "PPI 27 came 2 times on vCPU 0, expected 1; interrupt 2 on vCPU 0 came 824.0 ms late; interrupt 1 on vCPU 0: "
+                "CNTV_CTL_EL0.ISTATUS is missing: CNTV_CTL_EL0 reads 0x1 in the handler, not 0x5 (and 1 more)"
+            ),
+        ),
+        ((TIMER, IRQ, *ITS_OWN), GuestFailure, SAID),
+        ((TIMER, IRQ, "@1 result checks=1 failed=1"), GuestFailure, "the guest found: a check that it did not name"),
+    ],
+    ids=["late", "late and its own", "two kinds", "two kinds and its own", "two of a kind", "its own", "its own, not named"],
+)
+def test_every_kind_and_every_complaint_is_named(after: Sequence[str], kind: type[Failure], words: str) -> None:
+    """An excuse for one must not cover another, and only where all is late is it late."""
+    guest = heard_out(*after, END, answer=())
+    with pytest.raises(Failure) as caught:
+        timers.judge(guest, interrupted=True)
+    assert (type(caught.value), caught.value.what) == (kind, words)
 
 
 def test_one_that_ends_without_ever_having_said_how_its_timer_stands_is_at_fault() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.state.timers import EXPECTED, REGISTERS, Arrangement, Reading, find, instant_missed, lost
+from harness.state.timers import EXPECTED, REGISTERS, Arrangement, Finding, Reading, find, instant_missed, lost, words
 
 # 1000 ticks a second, so a tick is a ms and an interrupt 500 ticks behind is late.
 MASKED, FIRED, ARMED, OFF = 7, 5, 1, 0
@@ -207,6 +207,13 @@ def test_the_counter_goes_on_as_this_computers_clock_does(second: Reading, words
 def test_what_is_worst_comes_first() -> None:
     assert kinds("armed", [ARRANGED, timer(90, 201, ARMED), timer(1700, 200, ARMED)])[0] == "lost"
     assert kinds("armed", [ARRANGED, timer(150, 201, 3), irq(180, 200, 1, ctl=0)])[:3] == ["early", "istatus", "changed"]
+
+
+def test_the_first_of_each_kind_is_named_and_more_of_that_kind_are_counted() -> None:
+    lost_twice = [Finding("lost", 0, "A"), Finding("lost", 1, "B")]
+    back = [Finding("backwards", 0, "C"), Finding("backwards", 1, "D"), Finding("backwards", 1, "E")]
+    assert words(lost_twice[:1]) == "A"
+    assert words([*lost_twice, Finding("late", 1, "F"), *back]) == "A (and 1 more); F; C (and 2 more)"
 
 
 def test_no_reading_at_all_is_not_well() -> None:

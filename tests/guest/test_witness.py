@@ -44,6 +44,9 @@ class Heard:
     def checks(self) -> int:
         return 1
 
+    def found(self, *seen: str) -> str:
+        return "; ".join(seen)
+
     @property
     def hello(self) -> Message:
         return self.messages[0]
