@@ -7,6 +7,7 @@ import re
 _NUMBER = re.compile(r"(0x[0-9a-f]+|\d+(?:\.\d+)?)")
 # What else was found in the case, after the worst of it.
 _MORE = re.compile(r" \(and \d+ more\)")
+_COMPLAINTS = re.compile(r"(?<=the guest found: ).*?(?=; registers differ: |; a storm of exits: |$)")
 
 
 def core(message: str) -> str:
@@ -18,7 +19,12 @@ def core(message: str) -> str:
 
 def kind(message: str) -> str:
     """Return what failures of one kind have in common: the core, a sign for each number, and not how much more there is."""
-    return _NUMBER.sub("#", _MORE.sub("", core(message)))
+    return each_once(_NUMBER.sub("#", _MORE.sub("", core(message))))
+
+
+def each_once(words: str) -> str:
+    """Return words without numbers with each complaint of the guest once, however many of its vCPUs have it."""
+    return _COMPLAINTS.sub(lambda found: " | ".join(sorted(set(found[0].split(" | ")))), words)
 
 
 def escaped(text: str) -> str:

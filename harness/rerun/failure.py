@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 
 from harness.errors import Suspect, UsageError, Verdict
+from harness.report.sentences import each_once
 
 # In this order. A hexadecimal number of up to four digits stays: it is the value of a field, and says what went wrong.
 _ACCIDENTS = (
@@ -23,11 +24,11 @@ _REGISTERS = re.compile(r"(?<=registers differ: )[^;]+")
 def without_accidents(words: str) -> str:
     """Return the words with `#` for each number that is not a field's value or part of a name, without paths and counts.
 
-    Of registers that differ, each is named once, whichever vCPU has it.
+    Of registers that differ and of what the guest found, each is named once, whichever vCPU has it.
     """
     for pattern, instead in _ACCIDENTS:
         words = pattern.sub(instead, words)
-    return _REGISTERS.sub(lambda found: ", ".join(sorted(set(found[0].split(", ")))), words)
+    return each_once(_REGISTERS.sub(lambda found: ", ".join(sorted(set(found[0].split(", ")))), words))
 
 
 @dataclass(frozen=True)

@@ -173,4 +173,9 @@ def test_a_sentence_taken_apart() -> None:
         kind(SENTENCE) == kind(SENTENCE.replace("502.7", "9").replace("file", "live")) != kind(SENTENCE.replace("lost", "late"))
     )
     assert kind(SENTENCE) == kind(SENTENCE.replace("; suspect", " (and 3 more); suspect"))
+    found = "; the guest found: vCPU 0: 0 interrupts"
+    of_one, of_two = (
+        SENTENCE.replace("; suspect", f"{words}; suspect") for words in (found, f"{found} | vCPU 1: 0 interrupts")
+    )
+    assert kind(SENTENCE) != kind(of_one) == kind(of_two) != kind(of_two.replace("vCPU 1: 0", "vCPU 1: no"))
     assert pattern(core(SENTENCE)) == r"interrupt lost: PPI [\d.]+ came [\d.]+ times, [\d.]+ ms past \(CTL 0x[0-9a-f]+\)"

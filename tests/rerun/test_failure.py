@@ -28,6 +28,10 @@ LOST = Failure(
         ("lost (and 3 more); suspect", "lost; suspect"),
         ("registers differ: cpu0/Z#, cpu1/Z#", "registers differ: cpu0/Z#"),
         (
+            "lost; the guest found: vCPU 0: 0 interrupts | vCPU 0: clear | vCPU 1: 0 interrupts | vCPU 1: clear; registers differ: X1",
+            "lost; the guest found: vCPU 0: 0 interrupts | vCPU 0: clear; registers differ: X1",
+        ),
+        (
             "WARNING: CPU: 1 PID: 231 at arch/arm64/kvm/nested.c:41 f+0x12/0x34",
             "WARNING: CPU: 0 PID: 7 at arch/arm64/kvm/nested.c:44 f+0x8/0x34",
         ),
@@ -50,6 +54,7 @@ def test_what_is_measured_is_no_difference(here: str, there: str) -> None:
         ("interrupt lost", "interrupt late"),
         ("registers differ: cpu0/X1", "registers differ: cpu0/X2"),
         ("lost", "lost; registers differ: cpu0/X1"),
+        ("lost; the guest found: vCPU 0: clear", "lost; the guest found: vCPU 0: clear | vCPU 0: set"),
     ],
 )
 def test_what_else_differs_is_another_failure(here: str, there: str) -> None:
