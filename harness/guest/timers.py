@@ -115,14 +115,15 @@ def hear_out(guest: Guest) -> None:
 def judge(guest: Guest, *, interrupted: bool) -> int:
     """Return how many interrupts the guest took, each once, in time and with the registers as the Arm ARM says.
 
-    `interrupted` is False where nothing was done to the guest, so that no interrupt can have come too soon for it.
+    `interrupted` is False where nothing was done to the guest, so that no interrupt can have come too soon for it, once it has
+    said what it has arranged.
 
     Raises InstantMissed; TimerFailure with all kinds of what was found and all that the guest found itself (InterruptLate where
     interrupts are late and that is all); GuestFailure where only the guest's own checks failed; NoEvidence.
     """
     asked, read = arrangement(guest), readings(guest)
     elapsed = timers.instant_missed(asked, read)
-    if interrupted and elapsed is not None:
+    if elapsed is not None and (interrupted or timers.overtaken(asked, read)):
         raise InstantMissed(f"the interrupt came before the lifecycle was over, after {elapsed:.2f} s", elapsed=elapsed)
     if interrupted and (due := witness.due_when_stopped(guest)) is not None:
         raise InstantMissed(f"the interrupt was pending when the guest was stopped, {due:.2f} s on or more", elapsed=due)

@@ -161,6 +161,17 @@ def instant_missed(asked: Arrangement, readings: Iterable[Reading]) -> float | N
     return max(gone) / asked.freq if gone else None
 
 
+def overtaken(asked: Arrangement, readings: Iterable[Reading]) -> bool:
+    """Say whether a vCPU had taken its last interrupt before it could say what it has arranged."""
+    said: set[int] = set()
+    for reading in readings:
+        if reading.kind == "arranged":
+            said.add(reading.cpu)
+        elif reading.kind == "irq" and reading.n == asked.expected and reading.cpu not in said:
+            return True
+    return False
+
+
 def latencies(asked: Arrangement, readings: Iterable[Reading]) -> list[int]:
     """Return for each interrupt how many ticks it came after the moment from which the guest could take it."""
     readings = list(readings)

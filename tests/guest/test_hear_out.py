@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import Failure, GuestFailure, GuestSilent, InterruptLate, NoEvidence, TimerFailure
+from harness.errors import Failure, GuestFailure, GuestSilent, InstantMissed, InterruptLate, NoEvidence, TimerFailure
 from harness.guest import timers, witness
 from harness.guest.payload import Guest
 
@@ -58,8 +58,10 @@ class Standing:
 ASKED = {"timer": "cntv", "instant": "armed", "by": "cval"}
 
 
-def heard_out(*after: str, answer: tuple[str, ...], arguments: Mapping[str, str] = ASKED) -> Guest:
-    wire = Wire(HELLO, ARRANGED, "@1 now")
+def heard_out(
+    *after: str, answer: tuple[str, ...], arguments: Mapping[str, str] = ASKED, before: tuple[str, ...] = (ARRANGED,)
+) -> Guest:
+    wire = Wire(HELLO, *before, "@1 now")
     guest = Guest("timers", arguments, cast(Any, Standing(wire)))
     guest.reach_now()
     guest.go()
@@ -124,6 +126,15 @@ def test_every_kind_and_every_complaint_is_named(after: Sequence[str], kind: typ
     with pytest.raises(Failure) as caught:
         timers.judge(guest, interrupted=True)
     assert (type(caught.value), caught.value.what) == (kind, words)
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_an_interrupt_that_overtook_its_own_arrangement_is_a_missed_instant(interrupted: bool) -> None:
+    """A busy computer: the interrupt was due before the guest came to say that it had armed the timer."""
+    done = ARRANGED.replace("cnt=0x64 ctl=0x1", "cnt=0xca ctl=0x0")
+    guest = heard_out(TIMER.replace("cnt=0x66 ctl=0x1 n=0", "cnt=0xcc ctl=0x0 n=1"), RESULT, END, answer=(), before=(IRQ, done))
+    with pytest.raises(InstantMissed, match="the interrupt came before"):
+        timers.judge(guest, interrupted=interrupted)
 
 
 def test_one_that_ends_without_ever_having_said_how_its_timer_stands_is_at_fault() -> None:
