@@ -178,7 +178,7 @@ def test_ctrl_c_ends_it_on_the_hosts_and_tells_what_there_is(fleet: Fleet) -> No
     fleet.scenario(stuck=FROM_THE_THIRD)
     process = fleet.start("--shards", "2", "--", "-n", "0", *fleet.arguments())
     deadline = Deadline.after(100)
-    while len(fleet.ran("two")) < 3 or not fleet.knows_of(fleet.ran("two")):
+    while len(fleet.ran("two")) < 3 or not fleet.ran("one") or not fleet.knows_of([*fleet.ran("one"), *fleet.ran("two")]):
         assert not deadline.expired and process.poll() is None, process.communicate()
         with_patience()
     process.send_signal(signal.SIGINT)

@@ -48,6 +48,7 @@ def led(new_trial: NewTrial, edit: Edit, payload: str, **asked: object) -> tuple
         return restored
 
     trial = new_trial(edited_file)
+    trial.arrangements = 2  # nobody arranges it anew here, so it is further ahead from the first
     guest = start(trial, payload, **asked)
     trial.put_through(guest, compare_streams=True)
     return trial, guest
